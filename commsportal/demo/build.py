@@ -1,0 +1,358 @@
+"""Writes the demo company down. Its past goes through the same verbs as the present, under a clock set back."""
+
+import random
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import datetime, time, timedelta
+from pathlib import Path
+from unittest.mock import patch
+
+from django.conf import settings
+from django.contrib.auth.hashers import make_password
+from django.contrib.auth.models import Group, Permission, User
+from django.db import transaction
+from django.db.models import F
+from django.utils import timezone
+from guardian.shortcuts import assign_perm
+
+from channels import delivery
+from channels.models import Channel, Delivery, Dispatch, Recipient, Suppression
+from channels.secrets import address_hash
+from feedback.models import SurveyAnswer
+from incidents import declaring, library, publishing, roles
+from incidents.models import (
+    CommunicationPlan,
+    Component,
+    ComponentGroup,
+    Decision,
+    Incident,
+    IncidentUpdate,
+    PlanRole,
+    Scenario,
+    Subscription,
+)
+
+from . import DEMO_PASSWORD, STAFF, story
+
+GROUPS = {
+    "Incident manager": roles.INCIDENT_MANAGERS,
+    "Communications manager": roles.COMMUNICATIONS_MANAGERS,
+    "Support lead": roles.SUPPORT_LEADS,
+    "Manager": roles.MANAGERS,
+}
+RECIPIENTS = {"email": 2300, "sms": 700}
+
+
+def is_loaded() -> bool:
+    return User.objects.filter(username=STAFF[0][0]).exists()
+
+
+def load() -> Iterator[str]:
+    """Do it all or nothing, with one line of progress after each step."""
+    with quiet_queue(), transaction.atomic():
+        yield from steps()
+
+
+def steps() -> Iterator[str]:
+    dice = random.Random(11)  # the same company for everybody
+    components = make_components()
+    yield f"{len(components)} components in {len(story.COMPONENTS)} groups"
+    people = make_staff()
+    yield f"{len(people)} people"
+    for entry in library.entries():
+        library.load(entry)
+    yield f"{Scenario.objects.count()} scenarios with message templates in English and Italian"
+    channels = make_channels()
+    yield f"{len(channels)} channels tested and enabled: {', '.join(c.name for c in channels)}"
+    make_plans(channels, people)
+    yield "communication plans, with people in their roles"
+    yield f"{make_recipients(dice, components)} recipients with their subscriptions"
+    for past in story.PAST:
+        incident = relive(past, people, dice)
+        reached = publishing.people_reached(incident)
+        answers = incident.survey_answers.count()
+        yield f"incident of {past.days_ago} days ago: {past.title} ({reached} people told, {answers} answers)"
+    begin_open(people)
+    yield f"open incident: {story.OPEN.title}, with an update that waits for approval"
+
+
+# ── The company ─────────────────────────────────────────────────────────────
+
+
+def make_components() -> dict[str, Component]:
+    found = {}
+    for position, (group_name, members) in enumerate(story.COMPONENTS.items()):
+        group = ComponentGroup.objects.create(name=group_name, position=position)
+        for n, (name, description) in enumerate(members):
+            found[name] = Component.objects.create(name=name, description=description, group=group, position=n)
+    return found
+
+
+def make_staff() -> dict[str, User]:
+    """The people of STAFF in their groups; whoever is limited to a component group is granted each of its parts."""
+    password = make_password(DEMO_PASSWORD)  # once: hashing is slow on purpose
+    for username, role, name, limit in STAFF:
+        first, last = name.split(" ", 1)
+        admin = role not in GROUPS
+        user = User.objects.create(
+            username=username,
+            first_name=first,
+            last_name=last,
+            email=f"{username}@example.com",
+            password=password,
+            is_staff=True,
+            is_superuser=admin,
+        )
+        if admin:
+            continue
+        names = [GROUPS[role]] if limit or role == "Manager" else [GROUPS[role], roles.ALL_COMPONENTS]
+        user.groups.set(Group.objects.filter(name__in=names))
+        if role == "Manager":
+            user.user_permissions.add(Permission.objects.get(codename="view_component"))
+        for component in Component.objects.filter(group__name=limit) if limit else ():
+            assign_perm("incidents.operate_component", user, component)
+    return {user.username: user for user in User.objects.filter(username__in=[row[0] for row in STAFF])}
+
+
+def make_channels() -> list[Channel]:
+    """Channels that work on this machine, each enabled after a test that succeeded; two more to be set up."""
+    ready = [
+        ("Email", "outbox_email", {}, "test@example.com"),
+        ("Text messages", "outbox_sms", {}, "+447700900000"),
+        ("Social posts", "outbox_post", {}, ""),
+        ("Status page", "statuspage", {"directory": str(Path(settings.DATA_DIR).resolve() / "status")}, ""),
+    ]
+    enabled = []
+    for name, provider, config, address in ready:
+        channel = Channel.objects.create(name=name, provider=provider, config=config)
+        if delivery.send_test(channel, address).error is None:
+            channel.enabled = True
+            channel.save(update_fields=["enabled"])
+            enabled.append(channel)
+    for name, provider, config in story.CHANNELS_TO_DO:
+        Channel.objects.create(name=name, provider=provider, config=config)
+    return enabled
+
+
+def make_plans(channels: list[Channel], people: dict[str, User]) -> None:
+    common = {"locales": ["en", "it"], "survey_delay_minutes": 0}
+    plans = [
+        CommunicationPlan.objects.create(name="Every incident", first_update_minutes=15, update_minutes=30, **common),
+        CommunicationPlan.objects.create(
+            name="Critical incidents", severities=["sev1"], first_update_minutes=10, update_minutes=20, **common
+        ),
+    ]
+    for plan in plans:
+        plan.channels.set(channels)
+        for role, names in story.DUTY:
+            for order, name in enumerate(names):
+                PlanRole.objects.create(plan=plan, role=role, user=people[name], order=order)
+
+
+def make_recipients(dice: random.Random, components: dict[str, Component]) -> int:
+    """Customers who subscribed, in two languages; a few have left or cannot be reached."""
+    rows = [recipient(medium, n, dice) for medium, count in RECIPIENTS.items() for n in range(count)]
+    Recipient.objects.bulk_create(rows, batch_size=500)
+    everything: list[Component | None] = list(components.values())
+    subscriptions = []
+    for row in rows:
+        some = dice.random() >= 0.08
+        chosen: list[Component | None] = dice.sample(everything, dice.choice((1, 1, 2))) if some else [None]
+        subscriptions += [Subscription(recipient=row, component=component) for component in chosen]
+    Subscription.objects.bulk_create(subscriptions, batch_size=500)
+    reason = Suppression.Reason
+    stops = [*[reason.UNSUBSCRIBED] * 31, *[reason.BOUNCED] * 22, *[reason.COMPLAINED] * 5, *[reason.MANUAL] * 2]
+    Suppression.objects.bulk_create(
+        Suppression(medium=row.medium, address_hash=row.address_hash, reason=why)
+        for row, why in zip(dice.sample(rows, len(stops)), stops, strict=True)
+    )
+    return len(rows)
+
+
+def recipient(medium: str, n: int, dice: random.Random) -> Recipient:
+    """One customer, at an address that is reserved for examples and can never reach anybody."""
+    locale = "it" if dice.random() < 0.6 else "en"
+    first = dice.choice(story.FIRST_NAMES[locale].split())
+    last = dice.choice(story.LAST_NAMES[locale].split())
+    if medium == "email":
+        domain = dice.choice(("example.com", "example.org", "example.net"))
+        address = f"{first}.{last}{n}@{domain}".lower()
+    else:
+        address = f"+447700900{n + 100}"  # Ofcom's numbers for drama end at 900999
+    return Recipient(
+        medium=medium,
+        address=address,
+        address_hash=address_hash(medium, address),
+        name=f"{first} {last}",
+        locale=locale,
+        consent_source="Status page",
+        confirmed_at=timezone.now() - timedelta(days=dice.randint(40, 700)),
+    )
+
+
+# ── Its past ────────────────────────────────────────────────────────────────
+
+
+@contextmanager
+def clock(moment: datetime) -> Iterator[None]:
+    """Let it be `moment` for everything that asks Django what time it is."""
+    with ExitStack() as stack:
+        stack.enter_context(patch.object(timezone, "now", lambda: moment))
+        # This default was taken from the module before it could be patched.
+        stack.enter_context(patch.object(Decision._meta.get_field("at"), "get_default", lambda: moment))
+        yield
+
+
+@contextmanager
+def quiet_queue() -> Iterator[None]:
+    """What happened long ago wakes no worker, also when the transaction ends."""
+    with patch.object(publishing, "_wake_expand"), patch.object(publishing, "wake"):
+        yield
+
+
+def relive(past: story.Past, people: dict[str, User], dice: random.Random) -> Incident:
+    """Live one incident again, from its declaration to the answers of the survey."""
+    day = timezone.localdate() - timedelta(days=past.days_ago)
+    start = timezone.make_aware(datetime.combine(day, time.fromisoformat(past.clock)))
+    incident = declare(past, start, people)
+    for said in past.updates:
+        update = write(incident, said, start, people)
+        decide(update, said, start, people)
+        deliver(update, start + timedelta(minutes=said.minute), dice)
+    answer(incident, past, start, dice)
+    incident.refresh_from_db()
+    return incident
+
+
+def declare(past: story.Past, start: datetime, people: dict[str, User]) -> Incident:
+    components = {Component.objects.get(name=name): state for name, state in past.components.items()}
+    with clock(start + timedelta(minutes=past.declared)):
+        return declaring.declare(
+            people[past.declared_by],
+            past.title,
+            components,
+            past.severity,
+            Scenario.objects.get(slug=past.scenario),
+            started_at=start,
+        )
+
+
+def write(incident: Incident, said: story.Said, start: datetime, people: dict[str, User]) -> IncidentUpdate:
+    """Draft one update in the words of its author, and ask for approval."""
+    author = people[said.author]
+    published = start + timedelta(minutes=said.minute)
+    with clock(published - timedelta(minutes=4)):
+        pending = incident.updates.filter(status__in=IncidentUpdate.PENDING).first()
+        update = pending or declaring.start_draft(incident, author, said.stage)
+        update.edit(
+            author,
+            update.version,
+            words=said.words,
+            next_update_at=even(published + timedelta(minutes=said.promise)) if said.promise else None,
+            expected_resolution_at=even(start + timedelta(minutes=said.expected)) if said.expected else None,
+        )
+    with clock(published - timedelta(minutes=3)):
+        return update.submit(author)
+
+
+def even(moment: datetime) -> datetime:
+    """The next five minutes, as people promise times."""
+    return moment + timedelta(minutes=-moment.minute % 5)
+
+
+def decide(update: IncidentUpdate, said: story.Said, start: datetime, people: dict[str, User]) -> None:
+    """Approve and publish one update; first send it back, where the story says so."""
+    published = start + timedelta(minutes=said.minute)
+    approver = people[said.approver]
+    if said.sent_back:
+        with clock(published - timedelta(minutes=2, seconds=30)):
+            update.reject(approver, said.sent_back)
+        with clock(published - timedelta(minutes=2)):
+            update.submit(people[said.author])
+    with clock(published - timedelta(seconds=50)):
+        update.approve(approver, seen_hash=update.content_hash)
+    with clock(published):
+        update.publish(approver)
+
+
+def deliver(update: IncidentUpdate, at: datetime, dice: random.Random) -> None:
+    """Everybody gets the update, and a little later the invitation to the survey: those whom the update reached."""
+    for purpose, minutes in ((Dispatch.Purpose.UPDATE, 0), (Dispatch.Purpose.SURVEY, 2)):
+        rows = []
+        for one in publishing.dispatches(update).filter(purpose=purpose).select_related("channel"):
+            with clock(at + timedelta(minutes=minutes)):
+                rows += outcomes(one, dice)
+        Delivery.objects.bulk_create(rows, batch_size=1000)
+
+
+def outcomes(one: Dispatch, dice: random.Random) -> list[Delivery]:
+    """The outcomes of a dispatch as the engine would have recorded them: a few failed."""
+    publishing.expand(one)
+    at = timezone.now()
+    failures = story.FAILURES.get(one.channel.get_provider().capabilities.medium, [])
+    rows = []
+    for ids in one.batches.values_list("recipient_ids", flat=True):
+        for n, recipient_id in enumerate(ids):
+            code, detail = dice.choice(failures) if failures and dice.random() < 0.015 else ("", "")
+            rows.append(
+                Delivery(
+                    dispatch=one,
+                    recipient_id=recipient_id,
+                    status=Delivery.Status.FAILED if code else Delivery.Status.SENT,
+                    code=code,
+                    detail=detail,
+                    at=at + timedelta(seconds=2 + n // 20),
+                )
+            )
+    one.batches.update(
+        attempted_to=F("size"), done_to=F("size"), tries=1, done_at=at + timedelta(seconds=2 + len(rows) // 20)
+    )
+    return rows
+
+
+def answer(incident: Incident, past: story.Past, start: datetime, dice: random.Random) -> None:
+    """Some of those who were invited answer over the hours that follow."""
+    invited = Delivery.objects.filter(
+        dispatch__thread=incident.thread, dispatch__purpose=Dispatch.Purpose.SURVEY, status=Delivery.Status.SENT
+    )
+    locales = dict(Recipient.objects.filter(pk__in=invited.values("recipient_id")).values_list("pk", "locale"))
+    chosen = dice.sample(sorted(locales), min(past.answers, len(locales)))
+    comments = {locale: list(texts) for locale, texts in past.comments.items()}
+    rows = []
+    for recipient_id in chosen:
+        locale = locales[recipient_id]
+        clear, timely, useful = (min(5, max(1, round(dice.gauss(mean, 0.8)))) for mean in past.scores)
+        left = comments.get(locale)
+        rows.append(
+            SurveyAnswer(
+                incident=incident,
+                recipient_id=recipient_id,
+                clear=clear,
+                timely=timely,
+                useful=useful,
+                comment=left.pop() if left and dice.random() < 0.2 else "",
+                locale=locale,
+            )
+        )
+    end = start + timedelta(minutes=past.updates[-1].minute)
+    for hour, first in enumerate(range(0, len(rows), 20)):
+        with clock(end + timedelta(minutes=9 + 47 * hour)):
+            SurveyAnswer.objects.bulk_create(rows[first : first + 20])
+
+
+# ── Its present ─────────────────────────────────────────────────────────────
+
+
+def begin_open(people: dict[str, User]) -> None:
+    """An incident of the last half hour: one update really sent into the local outbox, one in review."""
+    first, second = story.OPEN.updates
+    start = timezone.now().replace(second=0, microsecond=0) - timedelta(minutes=second.minute)
+    incident = declare(story.OPEN, start, people)
+    update = write(incident, first, start, people)
+    decide(update, first, start, people)
+    with clock(start + timedelta(minutes=first.minute, seconds=20)):
+        for one in publishing.dispatches(update).select_related("channel"):
+            publishing.expand(one)
+        for pk in Channel.objects.filter(enabled=True).values_list("pk", flat=True):
+            delivery.run_channel(pk, seconds=30)
+    write(incident, second, start, people)

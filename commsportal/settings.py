@@ -1,0 +1,240 @@
+"""Every setting of the portal, read from the environment. README.md has the table."""
+
+from pathlib import Path
+from typing import Any
+
+import environ
+from csp.constants import NONCE, NONE, SELF, UNSAFE_EVAL, UNSAFE_INLINE
+from django.core.exceptions import ImproperlyConfigured
+from django.urls import reverse_lazy
+from django.utils.translation import gettext_lazy as _
+
+env = environ.Env()
+BASE_DIR = Path(__file__).resolve().parent.parent
+DATA_DIR = Path(env("DATA_DIR", default=str(BASE_DIR / ".data")))
+
+# ── Identity ────────────────────────────────────────────────────────────────
+PORTAL_NAME = env("PORTAL_NAME", default="Commsportal")
+PORTAL_URL = env("PORTAL_URL", default="http://127.0.0.1:8000").rstrip("/")
+DEFAULT_FROM_EMAIL = env("DEFAULT_FROM_EMAIL", default="status@example.com")
+# The demo shows its own logins and tour on the login page and the dashboard.
+PORTAL_DEMO = env.bool("PORTAL_DEMO", default=False)
+
+# ── Security ────────────────────────────────────────────────────────────────
+SECRET_KEY = env("SECRET_KEY", default="")
+_key_file = DATA_DIR / "secret.key"
+if not SECRET_KEY and _key_file.exists():
+    SECRET_KEY = _key_file.read_text().strip()
+if not SECRET_KEY:
+    raise ImproperlyConfigured("SECRET_KEY is not set: export SECRET_KEY=<50 random characters>, or use ./run.")
+# Keys that encrypt channel credentials at rest, newest first; empty means one derived from SECRET_KEY.
+FIELD_KEYS = env.list("FIELD_KEYS", default=[])
+DEBUG = env.bool("DEBUG", default=False)
+ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["127.0.0.1", "localhost", "[::1]"])
+CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
+_https = PORTAL_URL.startswith("https://")
+SECURE_SSL_REDIRECT = env.bool("SECURE_SSL_REDIRECT", default=_https)
+SECURE_REDIRECT_EXEMPT = [r"^(livez|readyz)$"]  # probes come from inside, in plain HTTP
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if env.bool("BEHIND_PROXY", default=False) else None
+SECURE_HSTS_SECONDS = env.int("SECURE_HSTS_SECONDS", default=31536000 if _https else 0)
+# Subdomains and preload lists are for the domain's owner to decide; previews are frames of our own pages.
+SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021", "security.W019"]
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = _https
+SECURE_REFERRER_POLICY = "same-origin"
+X_FRAME_OPTIONS = "SAMEORIGIN"
+_policy: dict[str, list[Any]] = {
+    "default-src": [SELF],
+    "img-src": [SELF, "data:"],
+    "script-src": [SELF, NONCE],
+    "style-src": [SELF, NONCE],
+    "object-src": [NONE],
+    "base-uri": [NONE],
+    "form-action": [SELF],
+    "frame-ancestors": [SELF],
+}
+CONTENT_SECURITY_POLICY = {"DIRECTIVES": _policy}
+# The admin theme evaluates expressions in attributes (Alpine) and styles inline; only /admin/ gets this policy.
+ADMIN_CSP = _policy | {
+    "script-src": [SELF, UNSAFE_EVAL, UNSAFE_INLINE],
+    "style-src": [SELF, UNSAFE_INLINE],
+}
+
+# ── Applications ────────────────────────────────────────────────────────────
+INSTALLED_APPS = [
+    "commsportal.apps.CommsportalConfig",
+    "unfold",
+    "unfold.contrib.filters",
+    "unfold.contrib.forms",
+    "unfold.contrib.guardian",
+    "unfold.contrib.simple_history",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "csp",
+    "guardian",
+    "simple_history",
+    "django_q",
+    "channels",
+    "incidents",
+    "feedback",
+]
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "commsportal.middleware.PortalCSPMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.locale.LocaleMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "simple_history.middleware.HistoryRequestMiddleware",
+    "commsportal.middleware.UnstorableDataMiddleware",
+]
+ROOT_URLCONF = "commsportal.urls"
+WSGI_APPLICATION = "commsportal.wsgi.application"
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+                "django.template.context_processors.i18n",
+                "csp.context_processors.nonce",
+                "commsportal.context.portal",
+            ],
+        },
+    }
+]
+AUTHENTICATION_BACKENDS = ["django.contrib.auth.backends.ModelBackend", "guardian.backends.ObjectPermissionBackend"]
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in ("UserAttributeSimilarityValidator", "MinimumLengthValidator", "CommonPasswordValidator")
+]
+ANONYMOUS_USER_NAME = None
+LOGIN_URL = reverse_lazy("admin:login")
+LOGIN_REDIRECT_URL = reverse_lazy("admin:index")
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+# ── Database, cache, queue ──────────────────────────────────────────────────
+DATABASES = {"default": env.db("DATABASE_URL", default=f"sqlite:///{DATA_DIR / 'portal.sqlite3'}")}
+if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
+    # With SQLite's defaults 48 of 500 concurrent writes failed with "database is locked".
+    DATABASES["default"]["OPTIONS"] = {
+        "transaction_mode": "IMMEDIATE",
+        "timeout": 20,
+        "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA foreign_keys=ON;",
+    }
+else:
+    DATABASES["default"]["CONN_MAX_AGE"] = env.int("CONN_MAX_AGE", default=60)
+    DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
+CACHES = {"default": env.cache("CACHE_URL", default=f"filecache://{DATA_DIR / 'cache'}")}
+Q_CLUSTER = {
+    "name": "commsportal",
+    "orm": "default",
+    "workers": env.int("WORKERS", default=4),
+    # A task works for at most DELIVERY_SLICE_SECONDS; the timeout is for one that hangs.
+    "timeout": 120,
+    "retry": 400,
+    "queue_limit": 1,
+    "poll": env.float("QUEUE_POLL_SECONDS", default=0.2),
+    "ack_failures": True,
+    "catch_up": False,
+    "scheduler": False,
+    "save_limit": -1,
+    "max_attempts": 3,
+    "label": "Queue",
+}
+# ── Delivery ────────────────────────────────────────────────────────────────
+DELIVERY_BATCH_SIZE = env.int("DELIVERY_BATCH_SIZE", default=1000)
+DELIVERY_FIRST_BATCH_SIZE = env.int("DELIVERY_FIRST_BATCH_SIZE", default=100)
+DELIVERY_WAVE_SIZE = env.int("DELIVERY_WAVE_SIZE", default=200)
+DELIVERY_LEASE_SECONDS = env.int("DELIVERY_LEASE_SECONDS", default=60)
+DELIVERY_SLICE_SECONDS = env.int("DELIVERY_SLICE_SECONDS", default=15)
+DELIVERY_MAX_TRIES = env.int("DELIVERY_MAX_TRIES", default=6)
+# An audience above this, or ten times the last one, must be typed by the approver.
+AUDIENCE_CONFIRM_ABOVE = env.int("AUDIENCE_CONFIRM_ABOVE", default=10_000)
+# Dotted names of the tasks that find due work whatever the queue has lost; the worker enqueues them in turn.
+SWEEPS = ["channels.tasks.sweep", "incidents.tasks.sweep"]
+SWEEP_SECONDS = env.int("SWEEP_SECONDS", default=10)
+# A queue that did nothing for this long while work was waiting is killed and restarted. Longer than any good task.
+WORKER_STALE_SECONDS = env.int("WORKER_STALE_SECONDS", default=60)
+# What is being sent may take this long to finish when the worker is asked to stop.
+WORKER_STOP_SECONDS = env.int("WORKER_STOP_SECONDS", default=30)
+# The status page channel publishes through this callable: channels/ knows nothing of incidents.
+STATUS_PAGE_PUBLISHER = "incidents.statuspage.snapshot.publish"
+# The region that a new AWS channel starts with.
+AWS_REGION = env("AWS_REGION", default=env("AWS_DEFAULT_REGION", default="eu-south-1"))
+
+# ── Feedback ────────────────────────────────────────────────────────────────
+# How long an invitation to the survey can be answered, counted from its sending.
+SURVEY_OPEN_DAYS = env.int("SURVEY_OPEN_DAYS", default=30)
+
+# ── Languages and time ──────────────────────────────────────────────────────
+LANGUAGE_CODE = "en"
+LANGUAGES = [("en", _("English")), ("it", _("Italian"))]
+LOCALE_PATHS = [BASE_DIR / "locale"]
+FORMAT_MODULE_PATH = ["commsportal.formats"]
+TIME_ZONE = env("TIME_ZONE", default="Europe/Rome")
+USE_TZ = True
+
+# ── Static files ────────────────────────────────────────────────────────────
+STATIC_URL = "/static/"
+STATIC_ROOT = DATA_DIR / "static"
+STATICFILES_DIRS = [BASE_DIR / "static"]
+WHITENOISE_USE_FINDERS = True
+
+# ── Logs ────────────────────────────────────────────────────────────────────
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"plain": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "plain"}},
+    "root": {"handlers": ["console"], "level": env("LOG_LEVEL", default="INFO")},
+    # One line for every task put on the queue says nothing; its warnings do.
+    "loggers": {"django-q": {"level": "WARNING"}},
+}
+
+# ── Admin theme ─────────────────────────────────────────────────────────────
+UNFOLD = {
+    "SITE_TITLE": PORTAL_NAME,
+    "SITE_HEADER": PORTAL_NAME,
+    "SITE_SUBHEADER": _("Communication during incidents"),
+    "SITE_SYMBOL": "campaign",
+    "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": "/static/portal/icon.svg"}],
+    "SHOW_HISTORY": True,
+    "SHOW_VIEW_ON_SITE": False,
+    "SHOW_LANGUAGES": True,
+    # Petrol: the theme's own violet means a drill here.
+    "COLORS": {
+        "primary": {
+            "50": "oklch(97% .014 215)",
+            "100": "oklch(94% .028 215)",
+            "200": "oklch(89% .05 215)",
+            "300": "oklch(82% .08 215)",
+            "400": "oklch(75% .1 215)",
+            "500": "oklch(66% .11 215)",
+            "600": "oklch(47% .085 215)",
+            "700": "oklch(41% .075 215)",
+            "800": "oklch(36% .06 215)",
+            "900": "oklch(31% .05 215)",
+            "950": "oklch(24% .04 215)",
+        }
+    },
+    "DASHBOARD_CALLBACK": "incidents.admin.dashboard.dashboard",
+    "STYLES": ["/static/portal/admin.css"],
+    "SCRIPTS": ["/static/portal/admin.js"],
+    "SIDEBAR": {
+        "show_search": True,
+        "show_all_applications": False,
+        "navigation": "incidents.admin.navigation.navigation",
+    },
+}
