@@ -1,0 +1,44 @@
+"""Addresses in their canonical form, or a sentence that says what is wrong and how to write it."""
+
+import phonenumbers
+from django.core.exceptions import ValidationError
+from django.core.validators import validate_email
+from django.utils.translation import gettext as _
+
+
+def normalise(medium: str, address: str) -> str:
+    """The address as it is stored: email with a lower-case domain, phone number in E.164.
+
+    Raises ValueError with a message for people, which quotes the value.
+    """
+    text = address.strip()
+    if medium == "email":
+        try:
+            validate_email(text)
+        except ValidationError:
+            raise ValueError(
+                _("“%(value)s” is not an email address; write it as name@example.com.") % {"value": text[:80]}
+            ) from None
+        local, _at, domain = text.rpartition("@")
+        return f"{local}@{domain.lower()}"
+    if medium == "sms":
+        return _phone(text)
+    if not text:
+        raise ValueError(_("The address is empty."))
+    return text
+
+
+def _phone(text: str) -> str:
+    fix = _("use E.164, for example +442071234567.")
+    try:
+        number = phonenumbers.parse(text, None)
+    except phonenumbers.NumberParseException:
+        raise ValueError(_("“%(value)s” is not a phone number; ") % {"value": text[:40]} + fix) from None
+    reason = phonenumbers.is_possible_number_with_reason(number)
+    if reason == phonenumbers.ValidationResult.TOO_SHORT:
+        raise ValueError(_("“%(value)s” is too short; ") % {"value": text[:40]} + fix)
+    if reason == phonenumbers.ValidationResult.TOO_LONG:
+        raise ValueError(_("“%(value)s” is too long; ") % {"value": text[:40]} + fix)
+    if reason != phonenumbers.ValidationResult.IS_POSSIBLE:
+        raise ValueError(_("“%(value)s” is not a possible number; ") % {"value": text[:40]} + fix)
+    return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)

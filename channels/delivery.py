@@ -1,0 +1,586 @@
+"""The engine: expand → claim → send → record. The only caller of Provider.send.
+
+Batches and deliveries are the truth; queue tasks only wake this up. A worker writes down what it is about to
+send (`attempted_to`), sends, then records the outcomes and `done_to` in one transaction. So a crash leaves
+evidence: what lies between `done_to` and `attempted_to` is uncertain, sent again only where the receiver
+drops duplicates, else recorded as unknown for a person.
+"""
+
+import json
+import logging
+import random
+import time
+import traceback
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Any
+
+from django.conf import settings
+from django.core import signing
+from django.db import connection, transaction
+from django.db.models import Count, F, Max, Q, QuerySet, Sum
+from django.db.models.functions import Now
+from django.utils import timezone
+from django.utils.html import escape
+from django.utils.translation import get_language
+from django.utils.translation import gettext as _
+
+from .errors import DeliveryError, Permanent, Throttled, Transient, Uncertain
+from .models import Batch, Channel, Delivery, Dispatch, Recipient, Suppression
+from .providers.base import Addressee, Message, Outcome, Provider
+
+log = logging.getLogger(__name__)
+UNSUBSCRIBE_SALT = "channels.unsubscribe"
+
+
+class LeaseLost(Exception):
+    """Another worker holds this batch now; its record stands."""
+
+
+# ── Expand ──────────────────────────────────────────────────────────────────
+
+
+def audience(recipients: QuerySet[Recipient], channel: Channel) -> QuerySet[Recipient]:
+    """Those of `recipients` whom `channel` may write to: its medium, confirmed, not suppressed."""
+    medium = channel.get_provider().capabilities.medium
+    return recipients.filter(~Suppression.of_recipient(), medium=medium, confirmed_at__isnull=False)
+
+
+def broadcast_recipient(channel: Channel) -> QuerySet[Recipient]:
+    """The one recipient that stands for everybody a broadcast channel reaches."""
+    one, _created = Recipient.objects.get_or_create(
+        medium="broadcast",
+        address=f"channel:{channel.pk}",
+        defaults={"name": channel.name, "confirmed_at": timezone.now()},
+    )
+    return Recipient.objects.filter(pk=one.pk)
+
+
+def expand(dispatch: Dispatch, recipients: QuerySet[Recipient]) -> int:
+    """Cut the recipients of `dispatch` into batches on the database server; how many people that is.
+
+    The first batch is small and committed first, so that the first customer does not wait for the millionth.
+    Running it again, or after a crash half-way, adds only what is missing.
+    """
+    ids = recipients.order_by().values("id")
+    first = settings.DELIVERY_FIRST_BATCH_SIZE
+    with transaction.atomic():
+        locked = Dispatch.objects.select_for_update().get(pk=dispatch.pk)
+        if locked.expanded_at or locked.cancelled_at:
+            return _expanded_size(dispatch)
+        if not locked.batches.exists():
+            _insert_batches(dispatch, ids.order_by("id")[:first], first)
+    with transaction.atomic():
+        locked = Dispatch.objects.select_for_update().get(pk=dispatch.pk)
+        if not locked.expanded_at:
+            # The first batch may have been tried already, and a part of it queued again: the largest id counts.
+            queued = [max(part) for part in locked.batches.values_list("recipient_ids", flat=True)]
+            if queued:
+                _insert_batches(dispatch, ids.filter(id__gt=max(queued)), settings.DELIVERY_BATCH_SIZE)
+            locked.expanded_at = timezone.now()
+            locked.save(update_fields=["expanded_at"])
+    dispatch.expanded_at = locked.expanded_at
+    return _expanded_size(dispatch)
+
+
+def _expanded_size(dispatch: Dispatch) -> int:
+    return dispatch.batches.aggregate(n=Sum("size"))["n"] or 0
+
+
+def _insert_batches(dispatch: Dispatch, ids: QuerySet[Any], size: int) -> None:
+    sql, params = ids.query.sql_with_params()
+    group = "jsonb_agg(id ORDER BY id)" if connection.vendor == "postgresql" else "json_group_array(id)"
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"""
+            INSERT INTO channels_batch
+                (dispatch_id, recipient_ids, size, repeats, attempted_to, done_to, tries, fence, next_try_at,
+                 last_error)
+            SELECT %s, {group}, COUNT(*), false, 0, 0, 0, 0, %s, ''
+            FROM (SELECT id, (ROW_NUMBER() OVER (ORDER BY id) - 1) / %s AS chunk FROM ({sql}) AS chosen
+                  ORDER BY id) AS numbered
+            GROUP BY chunk ORDER BY chunk
+            """,
+            [dispatch.pk, connection.ops.adapt_datetimefield_value(dispatch.not_before), size, *params],
+        )
+
+
+# ── Claim ───────────────────────────────────────────────────────────────────
+
+
+def _open() -> QuerySet[Batch]:
+    """Batches whose dispatch nobody stopped, and whose channel is on and need not wait."""
+    return Batch.objects.filter(
+        Q(dispatch__channel__held_until__isnull=True) | Q(dispatch__channel__held_until__lte=Now()),
+        dispatch__cancelled_at__isnull=True,
+        dispatch__channel__enabled=True,
+        dispatch__channel__paused_at__isnull=True,
+    )
+
+
+def due(channel_id: int | None = None) -> QuerySet[Batch]:
+    """Batches that somebody may work on now, by the database's clock."""
+    batches = _open().filter(
+        Q(lease_until__isnull=True) | Q(lease_until__lt=Now()), done_at__isnull=True, next_try_at__lte=Now()
+    )
+    return batches.filter(dispatch__channel_id=channel_id) if channel_id else batches
+
+
+def claim(channel_id: int) -> Batch | None:
+    """Lease the next due batch of a channel to this caller, with a new fencing token. None if there is none."""
+    with transaction.atomic():
+        batch = due(channel_id).select_for_update(skip_locked=True, of=("self",)).order_by("id").first()
+        if batch is None:
+            return None
+        Batch.objects.filter(pk=batch.pk).update(
+            lease_until=Now() + timedelta(seconds=settings.DELIVERY_LEASE_SECONDS),
+            fence=F("fence") + 1,
+            tries=F("tries") + 1,
+        )
+        batch.refresh_from_db()
+        return batch
+
+
+def _commit(batch: Batch, **changes: Any) -> None:
+    """Change a batch if this worker still holds it, and renew the lease. Raises LeaseLost if it does not."""
+    changes.setdefault("lease_until", Now() + timedelta(seconds=settings.DELIVERY_LEASE_SECONDS))
+    if Batch.objects.filter(pk=batch.pk, fence=batch.fence).update(**changes) != 1:
+        raise LeaseLost(f"batch {batch.pk}, fence {batch.fence}")
+    for name in ("attempted_to", "done_to"):
+        if name in changes:
+            setattr(batch, name, changes[name])
+
+
+# ── Send and record ─────────────────────────────────────────────────────────
+
+
+def run_channel(channel_id: int, seconds: float) -> bool:
+    """Work on a channel's due batches for at most about `seconds`; whether due work remains."""
+    provider: Provider | None = None
+    end = time.monotonic() + seconds
+    try:
+        while time.monotonic() < end:
+            batch = claim(channel_id)
+            if batch is None:
+                return False
+            try:
+                provider = provider or _provider(batch, channel_id)
+                if provider is None:
+                    return False
+                deliver(batch, provider, end)
+            except LeaseLost as lost:
+                log.warning("lease lost: %s", lost)
+        return due(channel_id).exists()
+    finally:
+        if provider:
+            provider.close()
+
+
+def _provider(batch: Batch, channel_id: int) -> Provider | None:
+    """The channel's provider; None if it cannot be made, which pauses the channel for a person to see."""
+    try:
+        return Channel.objects.get(pk=channel_id).get_provider()
+    except Exception as error:  # no longer installed, or settings it cannot read
+        dispatch = Dispatch.objects.select_related("channel").get(pk=batch.dispatch_id)
+        _hold(batch, dispatch, Permanent("no-provider", repr(error)))
+        return None
+
+
+def deliver(batch: Batch, provider: Provider, end: float = float("inf")) -> None:
+    """Send one claimed batch in waves, until it is done, held up, or the time is over."""
+    dispatch = Dispatch.objects.select_related("channel").get(pk=batch.dispatch_id)
+    if batch.attempted_to > batch.done_to:
+        _settle_interrupted(batch, dispatch, provider)
+    if batch.tries > settings.DELIVERY_MAX_TRIES:
+        # Whoever takes this batch dies of it: stop, and show it to a person.
+        _give_up(batch, dispatch, Transient("too-many-tries", _("Tried %d times.") % settings.DELIVERY_MAX_TRIES))
+        return
+    message = Message(
+        parts=dispatch.content["parts"],
+        locale=dispatch.locale,
+        thread=dispatch.thread,
+        reference=f"dispatch-{dispatch.pk}",
+    )
+    while batch.done_to < batch.size:
+        if time.monotonic() >= end or not _open().filter(pk=batch.pk).exists():
+            # Out of time, or stopped meanwhile by a person or another worker; not out of luck: the try is given back.
+            _commit(batch, lease_until=None, tries=F("tries") - 1)
+            return
+        if not _wave(batch, dispatch, message, provider):
+            return
+    _commit(batch, done_at=Now(), lease_until=None)
+
+
+def _wave(batch: Batch, dispatch: Dispatch, message: Message, provider: Provider) -> bool:
+    """One wave: write down, send, record. False when the batch has to wait."""
+    start = batch.done_to
+    ids = batch.recipient_ids[start : start + settings.DELIVERY_WAVE_SIZE]
+    _commit(batch, attempted_to=start + len(ids))
+    people = {r.pk: r for r in _writable(ids)}
+    rows = [_row(i, Delivery.Status.SKIPPED, "stopped") for i in ids if i not in people]
+    again: list[int] = []
+    postponed: list[int] = []
+    todo = [i for i in ids if i in people]
+    deadline = time.monotonic() + settings.DELIVERY_LEASE_SECONDS / 3
+    size = provider.capabilities.max_batch
+    held: DeliveryError | None = None
+    sent_to = 0
+    for chunk in (todo[n : n + size] for n in range(0, len(todo), size)):
+        if time.monotonic() > deadline:
+            break  # record what is known before the lease runs out
+        addressees = [_addressee(dispatch, people[i]) for i in chunk]
+        try:
+            outcomes = provider.send(message, addressees)
+        except (Throttled, Permanent, Transient) as error:
+            held = error
+            break
+        except Uncertain as error:
+            outcomes = [Outcome(error=error)] * len(chunk)
+        except Exception as error:  # a provider's bug must not lose track of people
+            where = "".join(traceback.format_exception(error))
+            log.error("%s failed unexpectedly: %s", provider.label, dispatch.channel.mask(where))
+            outcomes = [Outcome(error=Uncertain(type(error).__name__, str(error)))] * len(chunk)
+        sent_to += len(chunk)
+        for recipient_id, outcome in zip(chunk, outcomes, strict=True):
+            if isinstance(outcome.error, Throttled):  # patience was asked for in the middle: no try is used up
+                held = outcome.error
+                postponed.append(recipient_id)
+            elif _worth_repeating(outcome.error, provider) and batch.tries < settings.DELIVERY_MAX_TRIES:
+                again.append(recipient_id)
+            else:
+                rows.append(_outcome_row(recipient_id, outcome))
+                _suppress_if_bad(people[recipient_id], outcome.error)
+        if held:
+            break
+    # Those not reached go after the rest, as the tail of this wave, so that `done_to` stays one number.
+    rest = postponed + todo[sent_to:]
+    if rest:
+        left = set(rest)
+        batch.recipient_ids[start : start + len(ids)] = [i for i in ids if i not in left] + rest
+    _record(batch, dispatch, rows, again, done_to=start + len(ids) - len(rest))
+    if held:
+        _hold(batch, dispatch, held)
+        return False
+    return True
+
+
+def _record(batch: Batch, dispatch: Dispatch, rows: list[dict[str, Any]], again: list[int], done_to: int) -> None:
+    """Write outcomes, requeue those worth another try, and advance the batch: all or nothing."""
+    try:
+        with transaction.atomic():
+            _upsert(dispatch, rows)
+            if again:
+                _requeue(batch, again)
+            _commit(batch, done_to=done_to, attempted_to=done_to, recipient_ids=batch.recipient_ids)
+    except LeaseLost:
+        # Somebody else took over and called these unknown; we know better about those that were sent.
+        _upsert(dispatch, [row for row in rows if row["s"] == Delivery.Status.SENT])
+        raise
+
+
+def _requeue(batch: Batch, ids: list[int]) -> None:
+    Batch.objects.create(
+        dispatch_id=batch.dispatch_id,
+        recipient_ids=ids,
+        size=len(ids),
+        repeats=batch.repeats,
+        tries=batch.tries,
+        next_try_at=timezone.now() + _backoff(batch.tries),
+    )
+
+
+def _backoff(tries: int) -> timedelta:
+    """Exponential with jitter: about 10, 20, 40 … at most 600 seconds."""
+    return timedelta(seconds=random.uniform(0.5, 1.0) * min(600, 5 * 2**tries))
+
+
+def _settle_interrupted(batch: Batch, dispatch: Dispatch, provider: Provider) -> None:
+    """A worker died in mid-wave. Repeat where the receiver drops duplicates; else leave it to a person."""
+    if provider.capabilities.idempotent:
+        _commit(batch, attempted_to=batch.done_to)
+    else:
+        _mark_doubtful(batch, dispatch)
+
+
+def settle_stopped() -> None:
+    """Mark as doubtful what was in flight when a worker died, where somebody stopped the dispatch since.
+
+    Nobody takes such a batch up again, so that nobody else would ever say it.
+    """
+    left = Batch.objects.filter(
+        attempted_to__gt=F("done_to"),
+        done_at__isnull=True,
+        lease_until__lt=Now(),
+        dispatch__cancelled_at__isnull=False,
+    )
+    for batch in left.select_related("dispatch__channel"):
+        # Fenced like a claim: a worker that was only slow learns that it lost the batch, and says what it sent.
+        if Batch.objects.filter(pk=batch.pk, fence=batch.fence).update(fence=F("fence") + 1):
+            batch.fence += 1
+            _mark_doubtful(batch, batch.dispatch)
+
+
+def _mark_doubtful(batch: Batch, dispatch: Dispatch) -> None:
+    doubtful = batch.recipient_ids[batch.done_to : batch.attempted_to]
+    rows = [_row(i, Delivery.Status.UNKNOWN, "worker-stopped", _("The worker stopped in mid-send.")) for i in doubtful]
+    with transaction.atomic():
+        _upsert(dispatch, rows)
+        _commit(batch, done_to=batch.attempted_to)
+
+
+def _hold(batch: Batch, dispatch: Dispatch, error: DeliveryError) -> None:
+    """Nobody was handed over: wait as the error asks."""
+    text = _short(dispatch, error)
+    if isinstance(error, Throttled):
+        Channel.objects.filter(pk=dispatch.channel_id).update(held_until=Now() + timedelta(seconds=error.retry_after))
+        _commit(batch, lease_until=None, tries=F("tries") - 1, last_error=text)
+    elif isinstance(error, Permanent):
+        log.error("channel %s paused: %s", dispatch.channel, text)
+        Channel.objects.filter(pk=dispatch.channel_id, paused_at__isnull=True).update(
+            paused_at=timezone.now(), paused_reason=text
+        )
+        _commit(batch, lease_until=None, tries=F("tries") - 1, last_error=text)
+    elif batch.tries >= settings.DELIVERY_MAX_TRIES:
+        _give_up(batch, dispatch, error)
+    else:
+        _commit(batch, lease_until=None, next_try_at=Now() + _backoff(batch.tries), last_error=text)
+
+
+def _give_up(batch: Batch, dispatch: Dispatch, error: DeliveryError) -> None:
+    rest = batch.recipient_ids[batch.done_to :]
+    with transaction.atomic():
+        _upsert(dispatch, [_row(i, Delivery.Status.FAILED, error.code, error.detail) for i in rest])
+        _commit(
+            batch,
+            done_to=batch.size,
+            attempted_to=batch.size,
+            done_at=Now(),
+            lease_until=None,
+            last_error=_short(dispatch, error),
+        )
+
+
+def _short(dispatch: Dispatch, error: DeliveryError) -> str:
+    """An error as a batch keeps it: without credentials, as long as its column."""
+    return dispatch.channel.mask(str(error))[:600]
+
+
+def _writable(ids: Sequence[int]) -> QuerySet[Recipient]:
+    """Asked again at the last moment: somebody may have unsubscribed since."""
+    return Recipient.objects.filter(~Suppression.of_recipient(), pk__in=ids)
+
+
+def _addressee(dispatch: Dispatch, person: Recipient) -> Addressee:
+    values = {"name": person.name, "unsubscribe_url": unsubscribe_url(person)}
+    for token, link in dispatch.content.get("links", {}).items():
+        signed = signing.dumps([link["subject"], person.pk], salt=link["salt"])
+        values[token] = f"{settings.PORTAL_URL}{link['path']}{signed}/"
+    return Addressee(person.address, person.name, f"{dispatch.pk}-{person.pk}", values)
+
+
+def unsubscribe_url(person: Recipient) -> str:
+    """The one-click address of RFC 8058 for one recipient."""
+    return f"{settings.PORTAL_URL}/unsubscribe/{signing.dumps(person.pk, salt=UNSUBSCRIBE_SALT)}/"
+
+
+def _worth_repeating(error: DeliveryError | None, provider: Provider) -> bool:
+    if isinstance(error, Transient | Throttled):
+        return True
+    return isinstance(error, Uncertain) and provider.capabilities.idempotent
+
+
+def _outcome_row(recipient_id: int, outcome: Outcome) -> dict[str, Any]:
+    if outcome.error is None:
+        return _row(recipient_id, Delivery.Status.SENT, ref=outcome.ref)
+    status = Delivery.Status.UNKNOWN if isinstance(outcome.error, Uncertain) else Delivery.Status.FAILED
+    return _row(recipient_id, status, outcome.error.code, outcome.error.detail)
+
+
+def _row(recipient_id: int, status: str, code: str = "", detail: str = "", ref: str = "") -> dict[str, Any]:
+    return {"r": recipient_id, "s": status, "c": code, "d": detail, "p": ref.replace("\0", "")[:200]}
+
+
+def _suppress_if_bad(person: Recipient, error: DeliveryError | None) -> None:
+    if isinstance(error, Permanent) and error.bad_address:
+        Suppression.objects.get_or_create(
+            medium=person.medium,
+            address_hash=person.address_hash,
+            defaults={"reason": Suppression.Reason.BOUNCED, "detail": str(error)[:500]},
+        )
+
+
+def _upsert(dispatch: Dispatch, rows: list[dict[str, Any]]) -> None:
+    """One set-based insert. A second outcome replaces only one that was failed or unknown."""
+    if not rows:
+        return
+    for row in rows:
+        if row["d"]:
+            row["d"] = dispatch.channel.mask(row["d"])[:500]
+    if connection.vendor == "postgresql":
+        source = "SELECT * FROM jsonb_to_recordset(%s::jsonb) AS x(r bigint, s text, c text, d text, p text)"
+    else:
+        source = """SELECT value ->> '$.r' AS r, value ->> '$.s' AS s, value ->> '$.c' AS c,
+                           value ->> '$.d' AS d, value ->> '$.p' AS p FROM json_each(%s)"""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"""
+            INSERT INTO channels_delivery
+                (dispatch_id, recipient_id, status, code, detail, provider_ref, attempts, at)
+            SELECT %s, x.r, x.s, x.c, x.d, x.p, 1, %s FROM ({source}) AS x WHERE true
+            ON CONFLICT (dispatch_id, recipient_id) DO UPDATE SET
+                status = excluded.status, code = excluded.code, detail = excluded.detail,
+                provider_ref = excluded.provider_ref, attempts = channels_delivery.attempts + 1, at = excluded.at
+            WHERE channels_delivery.status IN ('failed', 'unknown')
+            """,
+            [dispatch.pk, connection.ops.adapt_datetimefield_value(timezone.now()), json.dumps(rows)],
+        )
+
+
+# ── By hand ─────────────────────────────────────────────────────────────────
+
+
+def retry(
+    dispatches: Iterable[Dispatch],
+    statuses: Sequence[str] = (Delivery.Status.FAILED,),
+    code: str | None = None,
+) -> int:
+    """Queue the failed recipients of some dispatches again; how many. Unknown ones only if asked for by name.
+
+    `code` narrows it to those that failed for one reason (`Delivery.code`).
+
+    Their rows keep the old outcome until the new one replaces it. Nobody is queued twice.
+    """
+    total = 0
+    for dispatch in dispatches:
+        with transaction.atomic():
+            Dispatch.objects.select_for_update().get(pk=dispatch.pk)
+            waiting: set[int] = set()
+            for ids, done in dispatch.batches.filter(done_at__isnull=True).values_list("recipient_ids", "done_to"):
+                waiting.update(ids[done:])
+            failed = dispatch.deliveries.filter(status__in=statuses)
+            if code is not None:
+                failed = failed.filter(code=code)
+            ids = [i for i in failed.values_list("recipient_id", flat=True).iterator() if i not in waiting]
+            for n in range(0, len(ids), settings.DELIVERY_BATCH_SIZE):
+                part = ids[n : n + settings.DELIVERY_BATCH_SIZE]
+                Batch.objects.create(
+                    dispatch=dispatch, recipient_ids=part, size=len(part), repeats=True, next_try_at=timezone.now()
+                )
+            total += len(ids)
+    return total
+
+
+def send_test(channel: Channel, address: str) -> Outcome:
+    """Send one test message through a channel as it is configured; the outcome is kept on the channel.
+
+    A provider's refusal comes back as `Outcome.error`, and the channel cannot be enabled.
+    """
+    try:
+        provider = channel.get_provider()
+        try:
+            note = provider.probe()
+            # A public post cannot be taken back for a test: there the probe must do.
+            [outcome] = (
+                [Outcome()] if provider.capabilities.broadcast else provider.send(*_test_message(channel, address))
+            )
+            outcome = replace(outcome, note=note)
+        finally:
+            provider.close()
+    except DeliveryError as error:
+        outcome = Outcome(error=error)
+    except Exception as error:  # a provider's bug, or settings it cannot read: a person sees it, not a crash
+        log.error("test of channel %s failed unexpectedly: %s", channel.pk, channel.mask(repr(error)))
+        outcome = Outcome(error=Permanent(type(error).__name__, str(error)))
+    if outcome.error is None:
+        Channel.objects.filter(pk=channel.pk).update(
+            verified_at=timezone.now(), test_error="", paused_at=None, paused_reason=""
+        )
+    else:
+        Channel.objects.filter(pk=channel.pk).update(
+            verified_at=None, enabled=False, test_error=channel.mask(str(outcome.error))
+        )
+    channel.refresh_from_db()
+    return outcome
+
+
+def _test_message(channel: Channel, address: str) -> tuple[Message, list[Addressee]]:
+    text = _("This is a test of the channel “%(channel)s”. No action is needed.") % {"channel": channel.name}
+    subject = _("Test of %(channel)s") % {"channel": channel.name}
+    parts = {"subject": subject, "text": text, "html": f"<p>{escape(text)}</p>", "json": json.dumps({"type": "test"})}
+    # A key of its own each time: mailboxes hide a message whose Message-ID they have seen.
+    key = f"test-{channel.pk}-{time.time_ns()}"
+    message = Message(parts=parts, locale=get_language() or "en", thread=f"test-{channel.pk}", reference=key)
+    values = {"name": "", "unsubscribe_url": settings.PORTAL_URL}
+    return message, [Addressee(address or f"channel:{channel.pk}", key=key, values=values)]
+
+
+# ── Progress: counted, never stored ─────────────────────────────────────────
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far one dispatch is. Counts are people; `reasons` maps (status, code) to people."""
+
+    dispatch: Dispatch
+    total: int
+    counts: dict[str, int]
+    reasons: dict[tuple[str, str], int]
+    waiting: int
+    last_at: Any = None
+    repeating: int = 0  # of those waiting, how many have an earlier outcome that stands until the new one
+
+    @property
+    def reached(self) -> int:
+        return sum(self.counts.get(status, 0) for status in Delivery.REACHED)
+
+    @property
+    def failed(self) -> int:
+        return self.counts.get(Delivery.Status.FAILED, 0)
+
+    @property
+    def unknown(self) -> int:
+        return self.counts.get(Delivery.Status.UNKNOWN, 0)
+
+    @property
+    def finished(self) -> bool:
+        """Nothing more will happen by itself."""
+        if self.dispatch.cancelled_at:
+            return True
+        return self.dispatch.expanded_at is not None and self.waiting == 0
+
+
+def progress(dispatches: QuerySet[Dispatch]) -> list[Progress]:
+    """Progress of each dispatch, in three queries whatever their number."""
+    found = list(dispatches.select_related("channel").order_by("channel__name", "locale", "id"))
+    keys = [d.pk for d in found]
+    counts: dict[int, Counter[str]] = {k: Counter() for k in keys}
+    reasons: dict[int, Counter[tuple[str, str]]] = {k: Counter() for k in keys}
+    last: dict[int, Any] = {}
+    rows = (
+        Delivery.objects.filter(dispatch__in=keys)
+        .values_list("dispatch_id", "status", "code")
+        .annotate(n=Count("id"), at=Max("at"))
+        .order_by()
+    )
+    for key, status, code, n, at in rows:
+        counts[key][status] += n
+        if status not in Delivery.REACHED:
+            reasons[key][status, code] += n
+        last[key] = max(at, last.get(key, at))
+    waiting = dict.fromkeys(keys, 0)
+    repeating = dict.fromkeys(keys, 0)  # waiting, but with an earlier outcome that is counted already
+    left = Batch.objects.filter(dispatch__in=keys, done_at__isnull=True).values_list("dispatch_id", "repeats")
+    for key, repeats, n in left.annotate(n=Sum(F("size") - F("done_to"))).order_by():
+        waiting[key] += n
+        repeating[key] += n if repeats else 0
+    result = []
+    for d in found:
+        total = sum(counts[d.pk].values()) + waiting[d.pk] - repeating[d.pk]
+        if not d.expanded_at:  # the approved count is the best that is known
+            total = max(total, d.approved_count)
+        result.append(
+            Progress(d, total, dict(counts[d.pk]), dict(reasons[d.pk]), waiting[d.pk], last.get(d.pk), repeating[d.pk])
+        )
+    return result

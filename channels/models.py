@@ -1,0 +1,282 @@
+"""Ways out and what went through them. Nothing here knows of incidents."""
+
+from typing import TYPE_CHECKING, Any
+
+from django.conf import settings
+from django.core.exceptions import ValidationError
+from django.db import models
+from django.db.models import Exists, F, OuterRef, Q
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from .addresses import normalise
+from .secrets import EncryptedJSONField, address_hash
+
+if TYPE_CHECKING:
+    from .providers.base import Capabilities, Provider
+
+
+class Medium(models.TextChoices):
+    """What kind of address a recipient has."""
+
+    EMAIL = "email", _("Email")
+    SMS = "sms", _("SMS")
+    BROADCAST = "broadcast", _("Broadcast")
+
+
+def default_time_zone() -> str:
+    return settings.TIME_ZONE
+
+
+def provider_choices() -> list[tuple[str, str]]:
+    from .providers import choices
+
+    return choices()
+
+
+class Channel(models.Model):
+    """One configured way out: a provider, its settings, and how it is doing."""
+
+    name = models.CharField(_("name"), max_length=80, unique=True)
+    provider = models.CharField(_("provider"), max_length=32, choices=provider_choices)
+    config = models.JSONField(_("settings"), default=dict, blank=True)
+    secrets = EncryptedJSONField(_("credentials"), default=dict, blank=True)
+    locales = models.JSONField(
+        _("languages"),
+        default=list,
+        blank=True,
+        help_text=_("For a broadcast channel: the languages it speaks. Empty: all."),
+    )
+    enabled = models.BooleanField(_("enabled"), default=False)
+    verified_at = models.DateTimeField(_("last successful test"), null=True, blank=True, editable=False)
+    test_error = models.TextField(_("last test error"), blank=True, editable=False)
+    held_until = models.DateTimeField(_("held until"), null=True, blank=True, editable=False)
+    paused_at = models.DateTimeField(_("paused"), null=True, blank=True, editable=False)
+    paused_reason = models.TextField(_("why paused"), blank=True, editable=False)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        verbose_name = _("channel")
+        verbose_name_plural = _("channels")
+        ordering = ["name"]
+        permissions = [("test_channel", "Can send a test through a channel")]
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(enabled=False) | Q(verified_at__isnull=False),
+                name="channel_enabled_only_after_a_successful_test",
+                violation_error_message=_("Send a test that succeeds before you enable this channel."),
+            )
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+    def get_provider(self) -> "Provider":
+        """The provider, configured. Raises KeyError for a provider no longer in the registry."""
+        from .providers import get
+
+        return get(self.provider)({**self.config, **self.secrets})
+
+    @property
+    def capabilities(self) -> "Capabilities | None":
+        """What it can do; None if its provider is no longer in the registry."""
+        try:
+            return self.get_provider().capabilities
+        except KeyError:
+            return None
+
+    def mask(self, text: str) -> str:
+        """`text` without this channel's credentials: providers like to quote what they were given."""
+        for secret in sorted(filter(None, self.secrets.values()), key=len, reverse=True):
+            text = text.replace(str(secret), "•••")
+        return text
+
+    @property
+    def health(self) -> str:
+        """One of off, paused, held, untested, well."""
+        if self.paused_at:
+            return "paused"
+        if not self.enabled:
+            return "off" if self.verified_at else "untested"
+        if self.held_until and self.held_until > timezone.now():
+            return "held"
+        return "well"
+
+
+class Recipient(models.Model):
+    """One address of one person, device or account."""
+
+    medium = models.CharField(_("medium"), max_length=16, choices=Medium)
+    address = models.CharField(_("address"), max_length=320)
+    address_hash = models.CharField(max_length=64, editable=False, db_index=True)
+    name = models.CharField(_("name"), max_length=120, blank=True)
+    locale = models.CharField(_("language"), max_length=8, choices=settings.LANGUAGES, default="en")
+    time_zone = models.CharField(_("time zone"), max_length=40, default=default_time_zone)
+    attributes = models.JSONField(_("attributes"), default=dict, blank=True)
+    consent_source = models.CharField(_("source of consent"), max_length=120, blank=True)
+    confirmed_at = models.DateTimeField(_("confirmed"), null=True, blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        verbose_name = _("recipient")
+        verbose_name_plural = _("recipients")
+        ordering = ["id"]
+        constraints = [models.UniqueConstraint(fields=["medium", "address"], name="recipient_once_per_address")]
+
+    def __str__(self) -> str:
+        return f"{self.name} <{self.address}>" if self.name else self.address
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        self.address_hash = address_hash(self.medium, self.address)
+        super().save(*args, **kwargs)
+
+    def clean(self) -> None:
+        try:
+            self.address = normalise(self.medium, self.address)
+        except ValueError as error:
+            raise ValidationError({"address": str(error)}) from None
+
+
+class Suppression(models.Model):
+    """An address that must not be written to. Kept by keyed hash, so that it outlives the person's data."""
+
+    class Reason(models.TextChoices):
+        UNSUBSCRIBED = "unsubscribed", _("Unsubscribed")
+        BOUNCED = "bounced", _("Address does not exist")
+        COMPLAINED = "complained", _("Marked as spam")
+        MANUAL = "manual", _("Stopped by staff")
+
+    medium = models.CharField(_("medium"), max_length=16, choices=Medium)
+    address_hash = models.CharField(max_length=64)
+    reason = models.CharField(_("reason"), max_length=16, choices=Reason)
+    detail = models.CharField(_("detail"), max_length=500, blank=True)
+    created_at = models.DateTimeField(_("since"), auto_now_add=True)
+
+    class Meta:
+        verbose_name = _("suppression")
+        verbose_name_plural = _("suppressions")
+        constraints = [models.UniqueConstraint(fields=["medium", "address_hash"], name="suppression_once_per_address")]
+
+    def __str__(self) -> str:
+        return f"{self.get_medium_display()} {self.address_hash[:8]}… ({self.get_reason_display()})"
+
+    @classmethod
+    def of_recipient(cls) -> Exists:
+        """In a query of recipients: whether the address must not be written to."""
+        return Exists(cls.objects.filter(medium=OuterRef("medium"), address_hash=OuterRef("address_hash")))
+
+
+class Dispatch(models.Model):
+    """A frozen message for one channel in one language: exactly what was approved."""
+
+    class Purpose(models.TextChoices):
+        UPDATE = "update", _("Incident update")
+        SURVEY = "survey", _("Survey invitation")
+
+    source = models.CharField(max_length=64, db_index=True)  # who asked, e.g. "update:42"
+    thread = models.CharField(max_length=64, db_index=True)  # what belongs together, e.g. "incident-9f3k…"
+    purpose = models.CharField(max_length=16, choices=Purpose, default=Purpose.UPDATE)
+    channel = models.ForeignKey(Channel, on_delete=models.PROTECT, related_name="dispatches")
+    locale = models.CharField(max_length=8)
+    content = models.JSONField()  # {"parts": {...}, "links": {...}}: see providers.base.Message
+    audience = models.JSONField(default=dict)  # how the recipients were chosen, for people to read
+    approved_hash = models.CharField(max_length=64)  # SHA-256 of the manifest this is a part of
+    approved_count = models.PositiveIntegerField(default=0)  # recipients at approval
+    not_before = models.DateTimeField(default=timezone.now)
+    expanded_at = models.DateTimeField(null=True, blank=True)
+    cancelled_at = models.DateTimeField(null=True, blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        verbose_name = _("dispatch")
+        verbose_name_plural = _("dispatches")
+        ordering = ["id"]
+        permissions = [("retry_dispatch", "Can retry failed deliveries")]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["source", "purpose", "channel", "locale"], name="dispatch_once_per_channel_and_language"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.channel} · {self.locale} · {self.source}"
+
+
+class Batch(models.Model):
+    """A chunk of a dispatch's recipients, claimed by one worker at a time.
+
+    `recipient_ids[:done_to]` have their outcome recorded; `[done_to:attempted_to]` were in flight when a worker
+    died, if one did; the rest is still to do.
+    """
+
+    dispatch = models.ForeignKey(Dispatch, on_delete=models.CASCADE, related_name="batches")
+    recipient_ids = models.JSONField()
+    size = models.PositiveIntegerField()
+    repeats = models.BooleanField(default=False)  # a retry by hand: its recipients have an earlier outcome
+    attempted_to = models.PositiveIntegerField(default=0)
+    done_to = models.PositiveIntegerField(default=0)
+    tries = models.PositiveSmallIntegerField(default=0)
+    fence = models.PositiveIntegerField(default=0)
+    lease_until = models.DateTimeField(null=True, blank=True)
+    next_try_at = models.DateTimeField()
+    done_at = models.DateTimeField(null=True, blank=True)
+    last_error = models.CharField(max_length=600, blank=True)
+
+    class Meta:
+        verbose_name = _("batch")
+        verbose_name_plural = _("batches")
+        indexes = [
+            models.Index(fields=["next_try_at"], condition=Q(done_at__isnull=True), name="batch_due"),
+        ]
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(done_to__lte=F("attempted_to")) & Q(attempted_to__lte=F("size")),
+                name="batch_progress_in_order",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.dispatch_id}/{self.pk}: {self.done_to} of {self.size}"
+
+
+class Delivery(models.Model):
+    """What became of one recipient of one dispatch. Inserted once, with its outcome."""
+
+    class Status(models.TextChoices):
+        SENT = "sent", _("Sent")
+        DELIVERED = "delivered", _("Delivered")
+        FAILED = "failed", _("Failed")
+        UNKNOWN = "unknown", _("Not known whether sent")
+        SKIPPED = "skipped", _("Not sent: stopped or erased")
+
+    REACHED = (Status.SENT, Status.DELIVERED)
+
+    dispatch = models.ForeignKey(Dispatch, on_delete=models.CASCADE, related_name="deliveries")
+    # No database constraint: an erased person must not block the record, nor each insert a look-up.
+    recipient = models.ForeignKey(Recipient, on_delete=models.DO_NOTHING, db_constraint=False, related_name="+")
+    status = models.CharField(_("status"), max_length=12, choices=Status)
+    code = models.CharField(_("reason"), max_length=80, blank=True)
+    detail = models.CharField(_("detail"), max_length=500, blank=True)
+    provider_ref = models.CharField(_("provider reference"), max_length=200, blank=True)
+    attempts = models.PositiveSmallIntegerField(_("attempts"), default=1)
+    at = models.DateTimeField(_("when"))
+
+    class Meta:
+        verbose_name = _("delivery")
+        verbose_name_plural = _("deliveries")
+        ordering = ["id"]
+        indexes = [models.Index(fields=["dispatch", "status"], name="delivery_by_status")]
+        constraints = [models.UniqueConstraint(fields=["dispatch", "recipient"], name="delivery_once_per_recipient")]
+
+    def __str__(self) -> str:
+        return f"{self.recipient_id}: {self.get_status_display()}"
+
+
+class Heartbeat(models.Model):
+    """When a background part last proved that it is alive (the worker's canary)."""
+
+    name = models.CharField(max_length=32, primary_key=True)
+    at = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.at:%H:%M:%S}"

@@ -1,0 +1,33 @@
+"""The registry: one line a provider. To add one: its file, its test, its line here."""
+
+from functools import cache
+from importlib import import_module
+
+from .base import Provider
+
+REGISTRY = {
+    "outbox_email": "outbox.OutboxEmail",
+    "outbox_sms": "outbox.OutboxSMS",
+    "outbox_post": "outbox.OutboxPost",
+    "smtp": "smtp.Smtp",
+    "ses": "ses.Ses",
+    "eum_sms": "eum_sms.EumSms",
+    "sns_topic": "sns_topic.SnsTopic",
+    "x": "x.X",
+    "statuspage": "statuspage.StatusPage",
+}
+
+
+@cache
+def get(key: str) -> type[Provider]:
+    """The provider's class, imported on first use (an SDK costs nothing until a channel needs it).
+
+    Raises KeyError for an unknown key.
+    """
+    module, name = REGISTRY[key].split(".")
+    return getattr(import_module(f"{__name__}.{module}"), name)
+
+
+def choices() -> list[tuple[str, str]]:
+    """Key and label of every provider, for the channel form."""
+    return [(key, str(get(key).label)) for key in REGISTRY]

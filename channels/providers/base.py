@@ -1,0 +1,110 @@
+"""What every way out has in common."""
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from html import escape
+from typing import Any, ClassVar
+
+from django import forms
+from django.utils.functional import Promise
+
+from channels.errors import DeliveryError
+
+TOKEN = re.compile(r"\[\[(\w+)\]\]")
+
+
+@dataclass(frozen=True)
+class Capabilities:
+    """What a provider can do. Code asks these and never which provider it is."""
+
+    form: str  # which words it carries: "email", "sms", "post", "event" or "page"
+    medium: str  # whose addresses it serves: a channels.models.Medium value
+    max_batch: int = 1  # recipients in one call of send()
+    max_segments: int | None = None  # SMS: more is refused at review
+    max_weight: int | None = None  # post: weighted characters in one post
+    max_subject: int | None = None  # characters of the subject; more is refused at review
+    thread: bool = False  # post: what is longer than max_weight goes out as a thread
+    broadcast: bool = False  # speaks to everybody at once: one delivery
+    idempotent: bool = False  # the receiver drops a repeated Addressee.key
+    receipts: bool = False  # tells later what was delivered
+
+
+@dataclass(frozen=True)
+class Addressee:
+    """One recipient as a provider sees it. `values` fill the [[tokens]] of the message."""
+
+    address: str
+    name: str = ""
+    key: str = ""  # stable across retries: an idempotency key
+    values: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Message:
+    """A frozen message. `parts` by form:
+
+    - email: subject, text, html
+    - sms: text
+    - post: text
+    - event: subject, text, json
+    - page: subject, text
+    """
+
+    parts: Mapping[str, str]
+    locale: str
+    thread: str  # the same for all messages of one incident
+    reference: str  # this dispatch, e.g. "dispatch-42"; a tag where the provider has tags
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one addressee: a provider reference, or an error."""
+
+    ref: str = ""
+    error: DeliveryError | None = None
+    note: str = ""  # of a test: what is worth telling a person, as "in the sandbox"
+
+
+class Provider(ABC):
+    """A way out. One file each: SDK import, settings form and quirks included.
+
+    Fields of `config_form` drawn with a PasswordInput are credentials: encrypted, write-only.
+    """
+
+    label: ClassVar[str | Promise]
+    capabilities: ClassVar[Capabilities]
+    config_form: ClassVar[type[forms.Form]]
+
+    def __init__(self, config: Mapping[str, Any]) -> None:
+        self.config = config
+
+    @abstractmethod
+    def send(self, message: Message, recipients: Sequence[Addressee]) -> list[Outcome]:
+        """Hand `message` over to at most `max_batch` recipients; one outcome each, in order.
+
+        Raises a DeliveryError only if nobody was handed over. Never sleeps, never retries.
+        """
+
+    def probe(self) -> str:
+        """Check credentials and reachability without sending anything. Raises a DeliveryError if they fail.
+
+        Returns a sentence worth telling a person (a quota, a sandbox), or "".
+        """
+        return ""
+
+    def close(self) -> None:
+        """Release connections kept between calls."""
+
+
+def personalise(text: str, values: Mapping[str, str], html: bool = False) -> str:
+    """Fill [[tokens]] with a recipient's own values; unknown tokens stay as they are."""
+
+    def value(match: re.Match[str]) -> str:
+        found = values.get(match[1])
+        if found is None:
+            return match[0]
+        return escape(found) if html else found
+
+    return TOKEN.sub(value, text)

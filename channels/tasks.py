@@ -1,0 +1,62 @@
+"""Entry points for the queue: ids in, nothing out. Running one twice is harmless."""
+
+from collections import Counter
+from datetime import datetime, timedelta
+
+from django.conf import settings
+from django.db.models import Count
+from django.utils import timezone
+from django_q.models import OrmQ
+from django_q.tasks import async_task
+
+from . import delivery
+from .models import Batch, Heartbeat
+
+CANARY = "worker"
+SILENT = timedelta(seconds=60)  # no worker runs if none has reported for this long
+RUN_CHANNEL = "channels.tasks.run_channel"
+
+
+def wake(channel_id: int) -> None:
+    """Ask a worker to look after a channel soon. One insert; it joins the caller's transaction."""
+    async_task(RUN_CHANNEL, channel_id)
+
+
+def run_channel(channel_id: int) -> None:
+    """Work on a channel for a while; go to the back of the queue if there is more to do."""
+    _beat()
+    if delivery.run_channel(channel_id, settings.DELIVERY_SLICE_SECONDS):
+        wake(channel_id)
+
+
+def sweep() -> None:
+    """The canary, and the certainty behind the wake-ups: due work is found even if every wake-up was lost.
+
+    It only tops up: a channel that has workers, or wake-ups waiting, is not woken over and over.
+    """
+    _beat()
+    delivery.settle_stopped()
+    due = delivery.due().values("dispatch__channel").annotate(n=Count("id")).order_by()
+    busy = _busy()
+    for channel_id, batches in due.values_list("dispatch__channel", "n"):
+        for _worker in range(min(batches, settings.Q_CLUSTER["workers"]) - busy[channel_id]):
+            wake(channel_id)
+
+
+def worker_seen() -> datetime | None:
+    """When a worker last reported; None if none ever did."""
+    return Heartbeat.objects.filter(name=CANARY).values_list("at", flat=True).first()
+
+
+def _beat() -> None:
+    Heartbeat.objects.update_or_create(name=CANARY, defaults={"at": timezone.now()})
+
+
+def _busy() -> Counter[int]:
+    """How many workers each channel has or is about to get: batches under lease, and wake-ups on the queue."""
+    leases = Batch.objects.filter(done_at__isnull=True, lease_until__gt=timezone.now())
+    busy: Counter[int] = Counter(leases.values_list("dispatch__channel", flat=True))
+    for row in OrmQ.objects.filter(lock__lte=timezone.now()).order_by("id")[:500]:
+        if row.func() == RUN_CHANNEL:
+            busy[row.args()[0]] += 1
+    return busy

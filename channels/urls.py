@@ -1,0 +1,10 @@
+from django.urls import path
+
+from . import views
+
+urlpatterns = [
+    path("outbox/", views.outbox, name="outbox"),
+    path("outbox/<slug:name>/", views.outbox, name="outbox_message"),
+    path("outbox/<slug:name>/html/", views.outbox_html, name="outbox_html"),
+    path("unsubscribe/<str:token>/", views.unsubscribe, name="unsubscribe"),
+]
