@@ -1,0 +1,292 @@
+"""Incidents in the admin: the list, the page of one incident, and the start of the next update."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from django.contrib import admin, messages
+from django.contrib.auth import get_user_model
+from django.contrib.auth.models import Permission
+from django.core.exceptions import PermissionDenied
+from django.db.models import Q, QuerySet
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import render
+from django.urls import URLPattern, path
+from django.utils import formats, timezone, translation
+from django.utils.html import format_html
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from channels import delivery
+from channels.models import Dispatch
+from commsportal.admin import ReadOnlyAdmin
+from incidents import declaring, rendering
+from incidents.errors import NotAllowed, Problem, Refused, WrongState
+from incidents.models import (
+    INCIDENT_STAGES,
+    OVER,
+    Component,
+    ComponentGroupObjectPermission,
+    ComponentUserObjectPermission,
+    Decision,
+    Incident,
+    IncidentRole,
+    IncidentUpdate,
+    Role,
+)
+from incidents.models.component import OPERATE
+
+from . import declare, glance
+from .refusal import refused
+
+
+class OpenFilter(admin.SimpleListFilter):
+    title = gettext_lazy("open or over")
+    parameter_name = "open"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("yes", _("Open")), ("no", _("Over"))]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Incident]) -> QuerySet[Incident]:
+        if self.value() == "yes":
+            return queryset.exclude(stage__in=OVER)
+        return queryset.filter(stage__in=OVER) if self.value() == "no" else queryset
+
+
+class ComponentFilter(admin.SimpleListFilter):
+    """Only components that this person may see: a filter must not tell the names of the others."""
+
+    title = gettext_lazy("component")
+    parameter_name = "component"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(str(c.pk), c.name) for c in Component.objects.for_user(request.user)]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Incident]) -> QuerySet[Incident]:
+        value = self.value()
+        if value and value.isdecimal():
+            return queryset.filter(incident_components__component=int(value))
+        return queryset
+
+
+def badge(value: str, label: str) -> str:
+    return format_html('<span class="cp-badge cp-s-{}">{}</span>', value, label)
+
+
+@admin.register(Incident)
+class IncidentAdmin(ReadOnlyAdmin):
+    """What an incident says to customers changes by its updates only, so nothing here is a form of its columns."""
+
+    list_display = ["title", "severity_badge", "stage_words", "component_names", "began", "first_told"]
+    list_filter = [OpenFilter, "severity", ComponentFilter]
+    search_fields = ["title", "uid"]
+    date_hierarchy = "started_at"
+    list_per_page = 50
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Incident]:
+        return super().get_queryset(request).prefetch_related("incident_components__component")
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return request.user.has_perm("incidents.declare_incident")
+
+    @admin.display(description=gettext_lazy("severity"), ordering="severity")
+    def severity_badge(self, incident: Incident) -> str:
+        return badge(incident.severity, incident.get_severity_display())
+
+    @admin.display(description=gettext_lazy("stage"), ordering="stage")
+    def stage_words(self, incident: Incident) -> str:
+        kind = "over" if incident.is_over else "open"
+        return format_html('<span class="cp-badge cp-stage-{}">{}</span>', kind, incident.stage_in_words)
+
+    @admin.display(description=gettext_lazy("components"))
+    def component_names(self, incident: Incident) -> str:
+        return ", ".join(ic.component.name for ic in incident.incident_components.all())
+
+    @admin.display(description=gettext_lazy("started"), ordering="started_at")
+    def began(self, incident: Incident) -> str:
+        when = formats.date_format(timezone.localtime(incident.started_at), _("j M Y, H:i"))
+        return format_html('<span class="cp-nowrap">{}</span>', when)
+
+    @admin.display(description=gettext_lazy("customers told after"), ordering="published_at", empty_value="—")
+    def first_told(self, incident: Incident) -> str | None:
+        if incident.published_at is None:
+            return None
+        after = (incident.published_at - incident.started_at).total_seconds()
+        # Maintenance is announced ahead, and imported history dates the start at the first update: no delay is known.
+        if after < 0 or (after == 0 and incident.imported_from):
+            return None
+        return glance.span(after)
+
+    # ── Pages ──
+
+    def get_urls(self) -> list[URLPattern]:
+        wrap = self.admin_site.admin_view
+        own = [
+            path("declare/", wrap(self.declare_view), name="incidents_incident_declare"),
+            path("<int:pk>/write/", wrap(self.write_view), name="incidents_incident_write"),
+            path("<int:pk>/dismiss/", wrap(self.dismiss_view), name="incidents_incident_dismiss"),
+            path("<int:pk>/role/", wrap(self.role_view), name="incidents_incident_role"),
+        ]
+        return [*own, *super().get_urls()]
+
+    def _visible(self, request: HttpRequest, pk: Any) -> Incident:
+        """The incident, or 404 as if it did not exist."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        if not str(pk).isdecimal() or not (found := self.get_queryset(request).filter(pk=int(pk)).first()):
+            raise Http404(_("There is no such incident."))
+        return found
+
+    def add_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        return HttpResponseRedirect(glance.link("incidents_incident_declare"))
+
+    def declare_view(self, request: HttpRequest) -> HttpResponse:
+        return declare.view(self, request)
+
+    def change_view(self, request: HttpRequest, object_id: str, *args: Any, **kwargs: Any) -> HttpResponse:
+        """The incident as a story, newest first."""
+        self._visible(request, object_id)
+        incident = glance.with_story(Incident.objects.filter(pk=object_id)).get()
+        operates = glance.may_operate(request.user, incident, glance.operable(request.user))
+        pending = glance.pending(incident.talk)
+        updates = list(incident.updates.select_related("author", "approved_by").prefetch_related("renditions"))
+        context = {
+            **self.admin_site.each_context(request),
+            "title": incident.title,
+            "opts": None,
+            "incident": incident,
+            "since": None if incident.is_over else glance.since(incident),
+            "lasted": glance.span((incident.resolved_at - incident.started_at).total_seconds())
+            if incident.resolved_at
+            else "",
+            "promise": glance.promise(incident, incident.told_at),
+            "worst": glance.worst_state(incident),
+            "standing": glance.standing(incident, pending, request.user, operates),
+            "story": [entry(u, ds, ps) for u, ds, ps in self._story(incident, updates)],
+            "steps": incident.decisions.filter(update=None).select_related("by").order_by("-id"),
+            "may_dismiss": not (incident.published_at or incident.is_over) and incident.may_dismiss(request.user),
+            "roles": self._roles(request, incident, operates),
+            "sees_deliveries": request.user.has_perm("channels.view_dispatch"),
+            "report": glance.link("feedback_report_incident", incident.pk)
+            if request.user.has_perm("feedback.view_report")
+            else "",
+        }
+        return render(request, "admin/incidents/incident/page.html", context)
+
+    def _story(self, incident: Incident, updates: list[IncidentUpdate]) -> Iterable[tuple[IncidentUpdate, list, list]]:
+        """Each update, newest first, with its decisions and the progress of its dispatches."""
+        decisions: dict[int | None, list[Decision]] = {}
+        for decision in incident.decisions.select_related("by").order_by("id"):
+            decisions.setdefault(decision.update_id, []).append(decision)
+        progress: dict[str, list[delivery.Progress]] = {}
+        for one in delivery.progress(Dispatch.objects.filter(thread=incident.thread)):
+            progress.setdefault(one.dispatch.source, []).append(one)
+        for update in updates:
+            update.incident = incident
+            yield update, decisions.get(update.pk, []), progress.get(f"update:{update.pk}", [])
+
+    def _roles(self, request: HttpRequest, incident: Incident, operates: bool) -> list[dict[str, Any]]:
+        held = {r.role: r.user for r in incident.roles.all()}
+        change = operates and not incident.is_over and request.user.has_perm("incidents.change_incident")
+        people = [(u.pk, glance.name(u)) for u in candidates(incident)] if change else []
+        return [{"role": r, "label": r.label, "user": held.get(r), "people": people} for r in Role]
+
+    # ── What a person does here, by POST ──
+
+    def write_view(self, request: HttpRequest, pk: int) -> HttpResponse:
+        """Start the next update, or open the one that is being written. `stage`: what it should announce."""
+        incident = self._visible(request, pk)
+        back = glance.link("incidents_incident_change", pk)
+        if request.method != "POST":
+            return HttpResponseRedirect(back)
+        stage = request.POST.get("stage") or None
+        try:
+            if stage and stage not in INCIDENT_STAGES:
+                raise Refused(_("There is no stage “%(stage)s”.") % {"stage": stage[:40]})
+            draft = declaring.start_draft(incident, request.user, stage)
+        except Problem as error:
+            return refused(request, error, back)
+        page = "compose" if draft.status == IncidentUpdate.Status.DRAFT else "review"
+        return HttpResponseRedirect(glance.link(f"incidents_incidentupdate_{page}", draft.pk))
+
+    def dismiss_view(self, request: HttpRequest, pk: int) -> HttpResponse:
+        """Close an incident that was declared by mistake and of which customers never heard."""
+        incident = self._visible(request, pk)
+        back = glance.link("incidents_incident_change", pk)
+        if request.method != "POST":
+            return HttpResponseRedirect(back)
+        try:
+            incident.dismiss(request.user, request.POST.get("reason", ""))
+        except Problem as error:
+            return refused(request, error, back)
+        messages.success(request, _("Closed. Customers were told nothing."))
+        return HttpResponseRedirect(back)
+
+    def role_view(self, request: HttpRequest, pk: int) -> HttpResponse:
+        """Hand a role of this incident to somebody."""
+        incident = self._visible(request, pk)
+        back = glance.link("incidents_incident_change", pk)
+        if request.method != "POST":
+            return HttpResponseRedirect(back)
+        try:
+            if not (request.user.has_perm("incidents.change_incident") and incident.may_operate(request.user)):
+                raise NotAllowed(_("Your role does not hand out roles in this incident."))
+            if incident.is_over:
+                raise WrongState(_("The incident is over: its roles stay as they were."))
+            role, who = request.POST.get("role", ""), request.POST.get("user", "")
+            person = candidates(incident).filter(pk=int(who)).first() if who.isdecimal() else None
+            if role not in Role or person is None:
+                raise Refused(_("Choose a person who may work on the components of this incident."))
+            IncidentRole.objects.update_or_create(incident=incident, role=role, defaults={"user": person})
+        except Problem as error:
+            return refused(request, error, back)
+        text = _("%(role)s: %(who)s") % {"role": Role(role).label, "who": glance.name(person)}
+        self.log_change(request, incident, text)
+        messages.success(request, text)
+        return HttpResponseRedirect(back)
+
+
+def candidates(incident: Incident) -> QuerySet[Any]:
+    """Staff who may work on at least one component of the incident, by a grant on all or on that one."""
+    app, codename = OPERATE.split(".")
+    everywhere = Permission.objects.filter(content_type__app_label=app, codename=codename)
+    here = {"permission__in": everywhere, "content_object__in": incident.incident_components.values("component")}
+    return (
+        get_user_model()
+        .objects.filter(is_active=True, is_staff=True)
+        .filter(
+            Q(is_superuser=True)
+            | Q(user_permissions__in=everywhere)
+            | Q(groups__permissions__in=everywhere)
+            | Q(pk__in=ComponentUserObjectPermission.objects.filter(**here).values("user"))
+            | Q(groups__in=ComponentGroupObjectPermission.objects.filter(**here).values("group"))
+        )
+        .distinct()
+        .order_by("first_name", "last_name", "username")
+    )
+
+
+def entry(update: IncidentUpdate, decisions: list[Decision], progress: list[delivery.Progress]) -> dict[str, Any]:
+    """One update of the timeline: its words, who did what, and how far the sending is."""
+    told = [p for p in progress if p.dispatch.purpose == Dispatch.Purpose.UPDATE]
+    return {
+        "update": update,
+        "at": update.published_at or update.updated_at,
+        "words": glance.words(update) or _draft_words(update),
+        "decisions": decisions,
+        "delivery": glance.link("incidents_incidentupdate_delivery", update.pk) if told else "",
+        "reached": sum(p.reached for p in told),
+        "total": sum(p.total for p in told),
+        "failed": sum(p.failed + p.unknown for p in told),
+        "stopped": any(p.dispatch.cancelled_at for p in told),
+        "finished": all(p.finished or p.dispatch.cancelled_at for p in told),
+    }
+
+
+def _draft_words(update: IncidentUpdate) -> dict[str, str]:
+    """What a draft says so far; for one that will not be published, as it was written."""
+    renditions = {r.locale: r for r in update.renditions.all()}
+    own = renditions.get(translation.get_language() or "") or next(iter(renditions.values()), None)
+    if own is None:
+        return {}
+    pending = update.status in IncidentUpdate.PENDING
+    return rendering.page(rendering.final_words(own, update) if pending else own.words(), update, own.locale)

@@ -1,0 +1,98 @@
+"""The sidebar: what a person may open, and nothing else."""
+
+from typing import Any
+
+from django.conf import settings
+from django.http import HttpRequest
+from django.utils.translation import gettext as _
+
+from incidents.models import Component
+
+from . import glance
+
+
+def navigation(request: HttpRequest) -> list[dict[str, Any]]:
+    """UNFOLD["SIDEBAR"]["navigation"]: groups of links; a group without links is left out."""
+    user = request.user
+
+    here = request.path
+    declaring = here == glance.link("incidents_incident_declare")
+
+    def item(title: str, icon: str, view: str, permission: str = "", query: str = "") -> dict[str, Any] | None:
+        if permission and not user.has_perm(permission):
+            return None
+        url = glance.link(view)
+        # The declare page lies below the list of incidents, and every page below the dashboard.
+        active = here == url if declaring or view == "index" else here.startswith(url)
+        return {"title": title, "icon": icon, "link": url + query, "active": active}
+
+    sees_components = user.is_active and Component.objects.for_user(user).exists()
+    groups = [
+        (
+            "",
+            [
+                item(_("Dashboard"), "dashboard", "index"),
+                item(_("Declare an incident"), "add_alert", "incidents_incident_declare", "incidents.declare_incident"),
+                item(_("Incidents"), "crisis_alert", "incidents_incident_changelist", "incidents.view_incident"),
+                item(
+                    _("Waiting for approval"),
+                    "how_to_reg",
+                    "incidents_incidentupdate_changelist",
+                    "incidents.view_incidentupdate",
+                    "?status__exact=in_review",
+                ),
+                item(_("Reports"), "monitoring", "feedback_report", "feedback.view_report"),
+            ],
+        ),
+        (
+            _("Plan"),
+            [
+                item(
+                    _("Plans"),
+                    "assignment",
+                    "incidents_communicationplan_changelist",
+                    "incidents.view_communicationplan",
+                ),
+                item(
+                    _("Templates"),
+                    "description",
+                    "incidents_messagetemplate_changelist",
+                    "incidents.view_messagetemplate",
+                ),
+                item(_("Scenarios"), "category", "incidents_scenario_changelist", "incidents.view_scenario"),
+                item(_("Components"), "widgets", "incidents_component_changelist") if sees_components else None,
+                item(
+                    _("Component groups"),
+                    "folder",
+                    "incidents_componentgroup_changelist",
+                    "incidents.change_componentgroup",
+                ),
+            ],
+        ),
+        (
+            _("Channels"),
+            [
+                item(_("Channels"), "send", "channels_channel_changelist", "channels.view_channel"),
+                item(_("Recipients"), "contacts", "channels_recipient_changelist", "channels.view_recipient"),
+                item(_("Stopped addresses"), "block", "channels_suppression_changelist", "channels.view_suppression"),
+            ],
+        ),
+        (
+            _("People"),
+            [
+                item(_("Users"), "person", "auth_user_changelist", "auth.view_user"),
+                item(_("Groups"), "group", "auth_group_changelist", "auth.view_group"),
+            ],
+        ),
+        (_("Outside"), _outside()),
+    ]
+    shown = [(title, [i for i in items if i]) for title, items in groups]
+    return [{"title": title, "separator": bool(title), "items": items} for title, items in shown if items]
+
+
+def _outside() -> list[dict[str, Any] | None]:
+    """What customers see. Never the active page, although its address is the start of every other."""
+    links = [{"title": _("Status page"), "icon": "public", "link": "/", "active": False}]
+    if settings.PORTAL_DEMO:
+        links.append({"title": _("Outbox (demo)"), "icon": "inbox", "link": "/outbox/", "active": False})
+    return list(links)

@@ -1,0 +1,208 @@
+"""What each reader will see, word-level differences, and how many readers there are."""
+
+import difflib
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from django.conf import settings
+from django.core.cache import cache
+from django.utils import formats
+from django.utils.functional import Promise
+from django.utils.html import escape, format_html
+from django.utils.safestring import SafeString, mark_safe
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy, ngettext
+
+from channels.models import Channel
+from channels.posts import weighted_length
+from channels.providers.base import TOKEN
+from channels.sms import Segments, segments
+from incidents import rendering
+from incidents.models import IncidentUpdate, Rendition
+from incidents.publishing import Reach, reach
+
+LANGUAGES = dict(settings.LANGUAGES)
+# What stands in a message for the value of each reader.
+SAMPLES: dict[str, str | Promise] = {
+    "name": gettext_lazy("name of the reader"),
+    "unsubscribe_url": gettext_lazy("the reader's own link to unsubscribe"),
+    "survey_url": gettext_lazy("the reader's own link to the survey"),
+}
+# A personal link is about as long as this when the segments of an SMS are counted.
+SAMPLE_LINK = "/survey/" + "x" * 60
+# A word takes the space after it along, so that a changed phrase is one change and not one a word.
+WORD = re.compile(r"\s+|\w+\s*|[^\w\s]\s*")
+
+FORMS: dict[str, str | Promise] = {
+    "email": gettext_lazy("by email"),
+    "sms": gettext_lazy("by SMS"),
+    "post": gettext_lazy("by social post"),
+    "event": gettext_lazy("by chat or webhook"),
+    "page": gettext_lazy("by status page"),
+}
+
+
+# ── Personal values ─────────────────────────────────────────────────────────
+
+
+def sample(token: str) -> str:
+    return str(SAMPLES.get(token, token))
+
+
+def sample_text(text: str) -> SafeString:
+    """A frozen text as HTML, with a marked sample where each reader gets a value of their own."""
+    parts = TOKEN.split(text)
+    return mark_safe(
+        "".join(
+            format_html('<mark class="cp-sample">{}</mark>', sample(part)) if i % 2 else escape(part)
+            for i, part in enumerate(parts)
+        )
+    )
+
+
+def sample_html(html: str) -> str:
+    """A frozen HTML letter whose personal links lead nowhere."""
+    inside = re.sub(r"""=(["'])\[\[\w+\]\]\1""", '="#"', html)
+    return TOKEN.sub(lambda m: f"<mark>{escape(sample(m[1]))}</mark>", inside)
+
+
+def sms_size(text: str) -> Segments:
+    """What the SMS costs with a personal link of ordinary length in it."""
+    return segments(TOKEN.sub(lambda m: settings.PORTAL_URL + SAMPLE_LINK if m[1].endswith("_url") else "Anna", text))
+
+
+# ── Preview ─────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True)
+class Preview:
+    """One language of an update, as every kind of reader gets it."""
+
+    locale: str
+    language: str
+    subject: str
+    html: str
+    text: SafeString
+    sms: str
+    sms_size: Segments
+    post: str
+    post_weight: int
+    page: Mapping[str, str]
+    chat: str
+
+
+def preview(update: IncidentUpdate, rendition: Rendition) -> Preview:
+    locale = rendition.locale
+    words = rendering.final_words(rendition, update)
+    email = rendering.parts("email", words, update, locale)
+    return Preview(
+        locale=locale,
+        language=str(LANGUAGES.get(locale, locale)),
+        subject=words["subject"],
+        html=sample_html(email["html"]),
+        text=sample_text(email["text"]),
+        sms=words["sms"],
+        sms_size=segments(words["sms"]),
+        post=words["post"],
+        post_weight=weighted_length(words["post"]),
+        page=rendering.page(words, update, locale),
+        chat=rendering.page(words, update, locale)["text"],
+    )
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The tightest limits of the chosen channels, and which channels carry which form."""
+
+    segments: int | None
+    weight: int | None
+    names: Mapping[str, list[str]]  # form → names of channels
+
+
+def limits(channels: Iterable[Channel]) -> Limits:
+    names: dict[str, list[str]] = {}
+    most: dict[str, int] = {}
+    for channel in channels:
+        able = channel.capabilities
+        if able is None:
+            continue
+        names.setdefault(able.form, []).append(channel.name)
+        limit = able.max_segments if able.form == "sms" else able.max_weight
+        if limit:
+            most[able.form] = min(limit, most.get(able.form, limit))
+    return Limits(most.get("sms"), most.get("post"), names)
+
+
+# ── Differences ─────────────────────────────────────────────────────────────
+
+
+def difference(old: str, new: str) -> SafeString:
+    """What was taken out and put in, word by word, as <del> and <ins>; empty if nothing."""
+    if old == new:
+        return SafeString()
+    a, b = WORD.findall(old), WORD.findall(new)
+    out = []
+    for tag, i1, i2, j1, j2 in difflib.SequenceMatcher(None, a, b, autojunk=False).get_opcodes():
+        if tag == "equal":
+            out.append(escape("".join(a[i1:i2])))
+            continue
+        if i1 < i2:
+            out.append(format_html("<del>{}</del>", "".join(a[i1:i2])))
+        if j1 < j2:
+            out.append(format_html("<ins>{}</ins>", "".join(b[j1:j2])))
+    return mark_safe("".join(out))
+
+
+def differences(
+    old: Mapping[str, str], new: Mapping[str, str], labels: Mapping[str, Any]
+) -> list[tuple[Any, SafeString]]:
+    """Label and difference of each field that changed."""
+    return [
+        (label, difference(old.get(field, ""), new.get(field, "")))
+        for field, label in labels.items()
+        if old.get(field, "") != new.get(field, "")
+    ]
+
+
+# ── Audience ────────────────────────────────────────────────────────────────
+
+
+def reach_of_draft(update: IncidentUpdate, renditions: Sequence[Rendition], channels: Sequence[Channel]) -> Reach:
+    """How many people what is being typed would go to. Kept for half a minute: counting millions takes a while."""
+    locales = [r.locale for r in renditions]
+    wanted = channels if update.notify else []
+    components = "-".join(sorted(update.component_states))
+    key = f"reach:{update.pk}:{components}:{'-'.join(locales)}:{'-'.join(str(c.pk) for c in wanted)}"
+    counted = cache.get(key)
+    by_pk = {channel.pk: channel for channel in wanted}
+    if counted is None:
+        found = reach(update, channels=list(wanted), locales=locales)
+        counted = [(channel.pk, locale, count) for channel, locale, count in found.rows]
+        cache.set(key, counted, 30)
+    return Reach(update, [(by_pk[pk], locale, count) for pk, locale, count in counted])
+
+
+def audience_in_words(found: Reach) -> str:
+    """“3,000 people: 2,100 by email, 900 by SMS; also in public: @example.”"""
+    personal: dict[str, int] = {}
+    public: dict[str, None] = {}
+    for channel, _locale, count in found.rows:
+        able = channel.capabilities
+        if able and able.broadcast:
+            public[channel.name] = None
+        elif able:
+            personal[able.form] = personal.get(able.form, 0) + count
+    if not found.rows:
+        return _("Nobody is notified: only the status page changes.")
+    people = ngettext("%(count)s person", "%(count)s people", found.total) % {"count": localise(found.total)}
+    if len(personal) > 1:
+        people += ": " + ", ".join(f"{localise(count)} {FORMS.get(form, form)}" for form, count in personal.items())
+    if public:
+        people += "; " + _("in public on %(names)s") % {"names": ", ".join(public)}
+    return people
+
+
+def localise(number: int) -> str:
+    return formats.number_format(number, force_grouping=True)

@@ -1,0 +1,279 @@
+"""The review page: the frozen content, its audience, and the decision. Nothing here is rendered anew."""
+
+from typing import TYPE_CHECKING, Any
+
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import render
+from django.urls import reverse
+from django.utils.translation import gettext as _
+
+from channels.models import Channel, Dispatch
+from channels.posts import weighted_length
+from channels.providers.base import Capabilities
+from incidents import rendering
+from incidents.checker import check
+from incidents.errors import Problem, Refused
+from incidents.models import Component, ComponentStatus, Decision, IncidentUpdate
+from incidents.publishing import Reach
+
+from . import glance, preview
+from .compose import FOLDER, approvers_in_words, url
+
+if TYPE_CHECKING:
+    from .update import IncidentUpdateAdmin
+
+PAGE = {"subject": "", "text": ""}
+
+
+# ── Views ───────────────────────────────────────────────────────────────────
+
+
+def review(admin: "IncidentUpdateAdmin", request: HttpRequest, pk: int) -> HttpResponse:
+    """GET shows exactly what will be sent; POST decides: approve, approve_publish or reject."""
+    update = admin.scoped(request, pk)
+    if request.method != "POST":
+        if update.status == IncidentUpdate.Status.DRAFT and update.may("write", request.user):
+            return HttpResponseRedirect(url("compose", update))
+        return _page(admin, request, update)
+    try:
+        return _decide(request, update)
+    except Problem as error:
+        update.refresh_from_db()
+        return _page(admin, request, update, error)
+
+
+def _decide(request: HttpRequest, update: IncidentUpdate) -> HttpResponse:
+    decision, comment = request.POST.get("decision", ""), request.POST.get("comment", "")
+    seen = request.POST.get("seen_hash", "")
+    if decision == "reject":
+        update.reject(request.user, comment, seen_hash=seen)
+        messages.success(request, _("Sent back to %(name)s with your comment.") % {"name": glance.name(update.author)})
+        return HttpResponseRedirect(reverse("admin:incidents_incident_change", args=[update.incident_id]))
+    if decision not in ("approve", "approve_publish"):
+        raise Refused(_("Choose: approve or send back."))
+    update.approve(request.user, comment, seen_hash=seen, typed_count=_typed_count(request))
+    if decision == "approve":
+        messages.success(request, _("Approved. It is not sent yet."))
+        return HttpResponseRedirect(url("review", update))
+    try:
+        update.publish(request.user)
+    except Problem as error:
+        messages.warning(request, _("Approved, but not sent: %(reason)s") % {"reason": error})
+        return HttpResponseRedirect(url("review", update))
+    messages.success(request, _("Approved and on its way."))
+    return HttpResponseRedirect(url("delivery", update))
+
+
+def _typed_count(request: HttpRequest) -> int | None:
+    digits = "".join(c for c in request.POST.get("typed_count", "") if c.isdecimal())
+    return int(digits) if digits and len(digits) < 12 else None
+
+
+def publish(admin: "IncidentUpdateAdmin", request: HttpRequest, pk: int) -> HttpResponse:
+    """GET says to how many people it goes; POST sends it."""
+    update = admin.scoped(request, pk)
+    if request.method != "POST":
+        if update.status == IncidentUpdate.Status.PUBLISHED:
+            return HttpResponseRedirect(url("delivery", update))
+        return _confirm(admin, request, update, "publish")
+    try:
+        update.publish(request.user)
+    except Problem as error:
+        update.refresh_from_db()
+        return _confirm(admin, request, update, "publish", error)
+    messages.success(request, _("On its way."))
+    return HttpResponseRedirect(url("delivery", update))
+
+
+def withdraw(admin: "IncidentUpdateAdmin", request: HttpRequest, pk: int) -> HttpResponse:
+    """GET asks; POST gives the draft up."""
+    update = admin.scoped(request, pk)
+    if request.method != "POST":
+        return _confirm(admin, request, update, "withdraw")
+    try:
+        update.withdraw(request.user, request.POST.get("comment", ""))
+    except Problem as error:
+        update.refresh_from_db()
+        return _confirm(admin, request, update, "withdraw", error)
+    messages.success(request, _("The draft was withdrawn. Nothing was sent."))
+    return HttpResponseRedirect(reverse("admin:incidents_incident_change", args=[update.incident_id]))
+
+
+def _confirm(
+    admin: "IncidentUpdateAdmin",
+    request: HttpRequest,
+    update: IncidentUpdate,
+    verb: str,
+    error: Problem | None = None,
+) -> HttpResponse:
+    ready = (IncidentUpdate.Status.APPROVED,) if verb == "publish" else IncidentUpdate.PENDING
+    may = update.may("publish" if verb == "publish" else "write", request.user)
+    reach = update.reach() if verb == "publish" and update.status in ready else Reach(update)
+    page = {
+        **admin.admin_site.each_context(request),
+        "title": _("Send this update?") if verb == "publish" else _("Withdraw this draft?"),
+        "opts": admin.opts,
+        "update": update,
+        "incident": update.incident,
+        "verb": verb,
+        "reach": reach,
+        "people": preview.localise(reach.total),
+        "audience": preview.audience_in_words(reach),
+        "subject": next((one["subject"] for one in update.page.values()), ""),
+        "possible": update.status in ready and may,
+        "may": may,
+        "error": error,
+        "comment": request.POST.get("comment", ""),
+    }
+    return render(request, f"{FOLDER}/confirm.html", page, status=error.status if error else 200)
+
+
+# ── What the page shows ─────────────────────────────────────────────────────
+
+
+def _page(
+    admin: "IncidentUpdateAdmin", request: HttpRequest, update: IncidentUpdate, error: Problem | None = None
+) -> HttpResponse:
+    user = request.user
+    in_review = update.status == IncidentUpdate.Status.IN_REVIEW
+    approved = update.status == IncidentUpdate.Status.APPROVED
+    reach = update.reach() if in_review or approved else Reach(update)
+    wrote = user.pk in update.writers()
+    may_approve = update.may("approve", user)
+    decisions = list(update.decisions.select_related("by"))
+    page = {
+        **admin.admin_site.each_context(request),
+        "title": _("Review: %(incident)s") % {"incident": update.incident},
+        "opts": admin.opts,
+        "update": update,
+        "incident": update.incident,
+        "error": error,
+        "reach": reach,
+        "people": preview.localise(reach.total),
+        "audience": preview.audience_in_words(reach),
+        "audience_rows": _audience_rows(reach),
+        "warning": reach.warning() if in_review else "",
+        "pages": _pages(update),
+        "channels": _channels(update),
+        "survey": any(m["purpose"] == Dispatch.Purpose.SURVEY for m in (update.manifest or {}).get("messages", ())),
+        "components": _components(update),
+        "changes": _changes(update),
+        "decisions": decisions,
+        "written_by": _written_by(update, decisions),
+        "submitted": _last(decisions, Decision.Verb.SUBMIT),
+        "findings": check(update) if in_review or approved else [],
+        "in_review": in_review,
+        "approved": approved,
+        "can_decide": in_review and may_approve and not wrote,
+        "can_send_back": approved and may_approve,
+        "can_publish": approved and update.may("publish", user),
+        "may_publish": update.may("publish", user),
+        "can_edit": update.status in IncidentUpdate.PENDING and update.may("write", user),
+        "wrote": wrote,
+        "approvers": approvers_in_words(update) if in_review and (wrote or not may_approve) else "",
+        "delivery_url": url("delivery", update) if update.status == IncidentUpdate.Status.PUBLISHED else "",
+        "comment": request.POST.get("comment", ""),
+        "typed_count": request.POST.get("typed_count", ""),
+        "seen_hash": update.content_hash,
+    }
+    return render(request, f"{FOLDER}/review.html", page, status=error.status if error else 200)
+
+
+def _last(decisions: list[Decision], verb: str) -> Decision | None:
+    return next((one for one in reversed(decisions) if one.verb == verb), None)
+
+
+def _written_by(update: IncidentUpdate, decisions: list[Decision]) -> str:
+    people = {d.by_id: glance.name(d.by) for d in decisions if d.verb in Decision.WRITING}
+    if update.author_id and update.author_id not in people:
+        people[update.author_id] = glance.name(update.author)
+    return ", ".join(people.values())
+
+
+def _audience_rows(reach: Reach) -> list[dict[str, Any]]:
+    """Channel, language, people, and how they were chosen."""
+    rows = []
+    for channel, locale, count in reach.rows:
+        able = channel.get_provider().capabilities
+        language = preview.LANGUAGES.get(locale, locale)
+        if able.broadcast:
+            how = _("one public message for everybody who follows")
+        elif locale == reach.update.default_locale:
+            how = _("confirmed subscribers of these components who read %(language)s or a language not written") % {
+                "language": rendering.language_name(locale)
+            }
+        else:
+            how = _("confirmed subscribers of these components who read %(language)s") % {
+                "language": rendering.language_name(locale)
+            }
+        rows.append(
+            {
+                "channel": channel,
+                "language": language,
+                "count": _("public") if able.broadcast else preview.localise(count),
+                "how": how,
+                "health": channel.health,
+            }
+        )
+    return rows
+
+
+def _pages(update: IncidentUpdate) -> list[dict[str, Any]]:
+    """What the status page will show, by language, as frozen."""
+    return [
+        {"locale": locale, "language": preview.LANGUAGES.get(locale, locale), **content}
+        for locale, content in update.page.items()
+    ]
+
+
+def _channels(update: IncidentUpdate) -> list[dict[str, Any]]:
+    """The frozen messages, by channel: {"channel", "form", "messages": [...]}."""
+    frozen = (update.manifest or {}).get("messages", [])
+    by_pk = Channel.objects.in_bulk({m["channel"] for m in frozen})
+    groups: dict[int, dict[str, Any]] = {}
+    for message in frozen:
+        channel = by_pk.get(message["channel"])
+        group = groups.setdefault(message["channel"], {"channel": channel or _("a deleted channel"), "messages": []})
+        able = channel.capabilities if channel else None
+        group["messages"].append(_message(message, able))
+    return list(groups.values())
+
+
+def _message(message: dict[str, Any], able: Capabilities | None) -> dict[str, Any]:
+    """One frozen message with its parts ready to show, and its length where the channel has a limit."""
+    parts = message["content"]["parts"]
+    text = parts.get("text", "")
+    return {
+        "language": preview.LANGUAGES.get(message["locale"], message["locale"]),
+        "locale": message["locale"],
+        "survey": message["purpose"] == Dispatch.Purpose.SURVEY,
+        "subject": parts.get("subject", ""),
+        "html": preview.sample_html(parts["html"]) if "html" in parts else "",
+        "text": preview.sample_text(text),
+        "json": parts.get("json", ""),
+        "size": preview.sms_size(text) if able and able.max_segments else None,
+        "weight": weighted_length(text) if able and able.max_weight else None,
+        "limit": (able.max_segments or able.max_weight) if able else None,
+    }
+
+
+def _components(update: IncidentUpdate) -> list[dict[str, Any]]:
+    """Name and state of every component that the update announces."""
+    states = {int(pk): ComponentStatus(state) for pk, state in update.component_states.items()}
+    return [{"name": c.name, "state": states[c.pk]} for c in Component.objects.filter(pk__in=states)]
+
+
+def _changes(update: IncidentUpdate) -> list[dict[str, Any]]:
+    """What differs from the last published update, by language; empty for the first one."""
+    before = glance.said_before(update).first()
+    if before is None:
+        return []
+    labels = {"subject": _("Subject"), "text": _("Text")}
+    return [
+        {
+            "language": preview.LANGUAGES.get(locale, locale),
+            "rows": preview.differences(before.page.get(locale, PAGE), content, labels),
+        }
+        for locale, content in update.page.items()
+    ]

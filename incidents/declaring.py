@@ -1,0 +1,131 @@
+"""Declare an incident: one form, and the first draft is there."""
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import Max
+from django.utils import timezone
+from django.utils.translation import gettext as _
+
+from . import rendering
+from .errors import NotAllowed, WrongState
+from .models import (
+    OVER,
+    CommunicationPlan,
+    Component,
+    ComponentStatus,
+    Decision,
+    Incident,
+    IncidentComponent,
+    IncidentRole,
+    IncidentUpdate,
+    Scenario,
+    Stage,
+)
+from .models.words import one_line
+
+
+def declare(
+    by: Any,
+    title: str,
+    components: Mapping[Component, str],
+    severity: str,
+    scenario: Scenario | None = None,
+    started_at: datetime | None = None,
+) -> Incident:
+    """Open an incident and write its first draft. `components` maps each to the state to announce.
+
+    Raises NotAllowed. Nothing is public until the draft is approved and published.
+    """
+    if not by.has_perm("incidents.declare_incident"):
+        raise NotAllowed(_("%(who)s may not declare incidents.") % {"who": by})
+    mine = set(Component.objects.for_user(by, "incidents.operate_component"))
+    if foreign := [str(c) for c in components if c not in mine]:
+        raise NotAllowed(
+            _("%(who)s may not work on incidents of %(names)s.") % {"who": by, "names": ", ".join(foreign)}
+        )
+    plan = CommunicationPlan.choose(components, severity)
+    with transaction.atomic():
+        incident = Incident.objects.create(
+            title=one_line(title),
+            severity=severity,
+            scenario=scenario,
+            plan=plan,
+            started_at=started_at or timezone.now(),
+            declared_by=by,
+        )
+        IncidentComponent.objects.bulk_create(IncidentComponent(incident=incident, component=c) for c in components)
+        _fill_roles(incident)
+        Decision.objects.create(incident=incident, by=by, verb=Decision.Verb.DECLARE)
+        start_draft(incident, by, Stage.INVESTIGATING, {str(c.pk): state for c, state in components.items()})
+    return incident
+
+
+def _fill_roles(incident: Incident) -> None:
+    if incident.plan is None:
+        return
+    first: dict[str, IncidentRole] = {}
+    for one in incident.plan.roles.select_related("user").filter(user__is_active=True):
+        first.setdefault(one.role, IncidentRole(incident=incident, role=one.role, user=one.user))
+    IncidentRole.objects.bulk_create(first.values())
+
+
+def start_draft(
+    incident: Incident, by: Any, stage: str | None = None, component_states: dict[str, str] | None = None
+) -> IncidentUpdate:
+    """Begin the next update from the template for its stage; the pending one if there is one already.
+
+    `stage` defaults to the incident's own. Raises NotAllowed, WrongState.
+    """
+    with transaction.atomic():
+        incident = Incident.objects.select_for_update(of=("self",)).select_related("plan").get(pk=incident.pk)
+        stage = stage or incident.stage
+        pending = incident.updates.filter(status__in=IncidentUpdate.PENDING).first()
+        if pending:
+            return pending
+        if incident.was_dismissed:
+            raise WrongState(_("This incident was closed as declared by mistake; declare a new one."))
+        if incident.stage in OVER and stage not in OVER and incident.imported_from:
+            raise WrongState(_("This incident was imported and is over; declare a new one."))
+        if component_states is None:
+            component_states = _last_states(incident)
+            if stage in OVER:
+                component_states = dict.fromkeys(component_states, ComponentStatus.OPERATIONAL)
+        plan = incident.plan
+        # A follow-up, or a second resolution, does not ask the same people again.
+        asked = incident.updates.filter(status=IncidentUpdate.Status.PUBLISHED, ask_feedback=True).exists()
+        update = IncidentUpdate(
+            incident=incident,
+            number=(incident.updates.aggregate(n=Max("number"))["n"] or 0) + 1,
+            stage=stage,
+            author=by,
+            component_states=component_states,
+            next_update_at=None if stage in OVER else next_promise(plan),
+            expected_resolution_at=None if stage in OVER else incident.expected_resolution_at,
+            ask_feedback=stage == Stage.RESOLVED and not asked,
+        )
+        update._check_may("write", by)
+        update.save()
+        locales = plan.locales if plan and plan.locales else [settings.LANGUAGE_CODE]
+        if plan:
+            update.channels.set(plan.channels.filter(enabled=True))
+        rendering.write_draft(update, locales)
+        update._record(by, Decision.Verb.DRAFT)
+    return update
+
+
+def _last_states(incident: Incident) -> dict[str, str]:
+    """What customers were last told of each component; before that, what the last draft was going to say."""
+    last = incident.updates.order_by("-number").first()
+    if incident.published_at is None and last:
+        return dict(last.component_states)
+    return {str(ic.component_id): ic.status for ic in incident.incident_components.all()}
+
+
+def next_promise(plan: CommunicationPlan | None) -> datetime:
+    """When to promise the next update: the plan's interval from now, rounded up to five minutes."""
+    at = timezone.now() + timedelta(minutes=plan.update_minutes if plan else 30)
+    return (at + timedelta(minutes=5 - at.minute % 5 if at.minute % 5 else 0)).replace(second=0, microsecond=0)

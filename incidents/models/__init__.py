@@ -1,0 +1,38 @@
+from .component import (
+    Component,
+    ComponentGroup,
+    ComponentGroupObjectPermission,
+    ComponentUserObjectPermission,
+    Subscription,
+)
+from .decision import Decision
+from .incident import Incident, IncidentComponent, IncidentRole
+from .plan import CommunicationPlan, MessageTemplate, PlanRole, Role, Scenario
+from .update import IncidentUpdate, Rendition
+from .words import BADNESS, INCIDENT_STAGES, OVER, WORDS, ComponentStatus, Severity, Stage
+
+__all__ = [
+    "BADNESS",
+    "INCIDENT_STAGES",
+    "OVER",
+    "WORDS",
+    "CommunicationPlan",
+    "Component",
+    "ComponentGroup",
+    "ComponentGroupObjectPermission",
+    "ComponentStatus",
+    "ComponentUserObjectPermission",
+    "Decision",
+    "Incident",
+    "IncidentComponent",
+    "IncidentRole",
+    "IncidentUpdate",
+    "MessageTemplate",
+    "PlanRole",
+    "Rendition",
+    "Role",
+    "Scenario",
+    "Severity",
+    "Stage",
+    "Subscription",
+]

@@ -1,0 +1,414 @@
+"""An incident update: five states, and a Decision for every step between them."""
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from django.conf import settings
+from django.db import models, transaction
+from django.db.models import F, Q
+from django.utils import timezone
+from django.utils.translation import gettext as _t
+from django.utils.translation import gettext_lazy as _
+
+from channels.models import Channel
+from incidents.errors import NotAllowed, Refused, WrongState
+
+from .decision import Decision
+from .incident import Incident
+from .plan import MessageTemplate
+from .words import WORDS, Stage, WordsModel
+
+if TYPE_CHECKING:
+    from incidents.publishing import Reach
+
+
+class UpdateQuerySet(models.QuerySet["IncidentUpdate"]):
+    def for_user(self, user: Any) -> "UpdateQuerySet":
+        return self.filter(incident__in=Incident.objects.for_user(user).order_by().values("pk"))
+
+
+class IncidentUpdate(models.Model):
+    """One thing said about an incident, in every language and on every channel at once."""
+
+    class Status(models.TextChoices):
+        DRAFT = "draft", _("Draft")
+        IN_REVIEW = "in_review", _("Waiting for approval")
+        APPROVED = "approved", _("Approved, not yet sent")
+        PUBLISHED = "published", _("Published")
+        WITHDRAWN = "withdrawn", _("Withdrawn")
+
+    PENDING = (Status.DRAFT, Status.IN_REVIEW, Status.APPROVED)
+
+    incident = models.ForeignKey(Incident, on_delete=models.CASCADE, related_name="updates")
+    number = models.PositiveIntegerField(_("number"))
+    stage = models.CharField(_("stage"), max_length=16, choices=Stage)
+    status = models.CharField(_("status"), max_length=12, choices=Status, default=Status.DRAFT)
+    version = models.PositiveIntegerField(default=1)  # counts edits; a stale form is refused by it
+    author = models.ForeignKey(
+        settings.AUTH_USER_MODEL, verbose_name=_("author"), on_delete=models.PROTECT, null=True, related_name="+"
+    )
+    component_states = models.JSONField(default=dict)  # {"component id": state} that this update announces
+    next_update_at = models.DateTimeField(_("next update by"), null=True, blank=True)
+    expected_resolution_at = models.DateTimeField(_("expected resolution"), null=True, blank=True)
+    notify = models.BooleanField(
+        _("notify subscribers"), default=True, help_text=_("Off: only the status page changes.")
+    )
+    ask_feedback = models.BooleanField(
+        _("ask for feedback"), default=False, help_text=_("Invite those who were told to a short survey.")
+    )
+    channels = models.ManyToManyField(Channel, blank=True, related_name="+", verbose_name=_("channels"))
+    # Frozen when approval is asked for: exactly what will be shown and sent (publishing.build_manifest).
+    manifest = models.JSONField(null=True, blank=True)
+    content_hash = models.CharField(max_length=64, blank=True)
+    approved_hash = models.CharField(max_length=64, blank=True)
+    approved_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, blank=True, related_name="+"
+    )
+    approved_at = models.DateTimeField(null=True, blank=True)
+    approved_count = models.PositiveIntegerField(default=0)  # people, when it was approved
+    published_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, blank=True, related_name="+"
+    )
+    published_at = models.DateTimeField(null=True, blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+    updated_at = models.DateTimeField(_("last change"), auto_now=True)
+    imported = models.BooleanField(default=False, editable=False)  # history from elsewhere: never sent from here
+
+    objects = UpdateQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = _("incident update")
+        verbose_name_plural = _("incident updates")
+        ordering = ["-number"]
+        permissions = [
+            ("write_incidentupdate", "Can write updates"),
+            ("approve_incidentupdate", "Can approve updates"),
+            ("publish_incidentupdate", "Can publish approved updates"),
+        ]
+        constraints = [
+            models.UniqueConstraint(fields=["incident", "number"], name="update_number_once"),
+            models.UniqueConstraint(
+                fields=["incident"],
+                condition=Q(status__in=["draft", "in_review", "approved"]),
+                name="update_one_pending_per_incident",
+            ),
+            models.CheckConstraint(
+                condition=Q(approved_by__isnull=True) | ~Q(approved_by=F("author")),
+                name="update_never_approved_by_its_author",
+            ),
+            models.CheckConstraint(
+                condition=~Q(status__in=["approved", "published"])
+                | Q(imported=True)
+                | (Q(approved_by__isnull=False) & ~Q(approved_hash="") & Q(approved_hash=F("content_hash"))),
+                name="update_sent_only_as_approved",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.incident} #{self.number}"
+
+    # ── What it says ──
+
+    @property
+    def page(self) -> dict[str, dict[str, str]]:
+        """What the status page shows, by language: {"en": {"subject", "text", "html"}}. Empty before review."""
+        return (self.manifest or {}).get("page", {})
+
+    @property
+    def default_locale(self) -> str:
+        plan = self.incident.plan
+        return plan.locales[0] if plan and plan.locales else settings.LANGUAGE_CODE
+
+    def writers(self) -> set[int]:
+        """Ids of everybody who wrote a word of it: none of them may approve it."""
+        ids = set(self.decisions.filter(verb__in=Decision.WRITING).values_list("by_id", flat=True))
+        return ids | ({self.author_id} if self.author_id else set())
+
+    def reach(self) -> "Reach":
+        """How many people it goes to now, by channel and language."""
+        from incidents.publishing import reach
+
+        return reach(self)
+
+    # ── Who may ──
+
+    def may(self, verb: str, user: Any) -> bool:
+        """Whether `user` may write, approve or publish this, leaving aside its state."""
+        return user.has_perm(f"incidents.{verb}_incidentupdate") and self.incident.may_operate(user)
+
+    def _check_may(self, verb: str, user: Any) -> None:
+        if not self.may(verb, user):
+            raise NotAllowed(
+                _t("%(who)s may not %(verb)s updates of this incident: the role or a component is missing.")
+                % {"who": user, "verb": {"write": _t("write"), "approve": _t("approve")}.get(verb, _t("publish"))}
+            )
+
+    # ── Verbs: lock, check, change, record ──
+
+    def edit(
+        self,
+        by: Any,
+        version: int,
+        words: Mapping[str, Mapping[str, str]] | None = None,
+        channels: Iterable[Channel] | None = None,
+        **facts: Any,
+    ) -> "IncidentUpdate":
+        """Change the draft: `words` is {locale: {field of WORDS: text}}; `facts` are columns of the update.
+
+        Any change after approval was asked for or given puts it back to draft.
+        Raises NotAllowed, WrongState (also when `version` is not the current one).
+        """
+        allowed = {"stage", "component_states", "next_update_at", "expected_resolution_at", "notify", "ask_feedback"}
+        if unknown := set(facts) - allowed:
+            raise TypeError(f"not a fact of an update: {', '.join(sorted(unknown))}")
+        with transaction.atomic():
+            me = self._locked()
+            me._check_may("write", by)
+            me._check_status(*self.PENDING)
+            me._check_version(version)
+            if not me._apply(words or {}, channels, facts):
+                return self._saved()
+            me.version += 1
+            me._to_draft()
+            me.save()
+            last = me.decisions.order_by("-id").first()
+            # Autosave writes often; one line in the record says that this person wrote since the last step.
+            if last is None or last.by_id != by.pk or last.verb not in Decision.WRITING:
+                me._record(by, Decision.Verb.EDIT)
+            return self._saved()
+
+    def submit(self, by: Any, version: int | None = None) -> "IncidentUpdate":
+        """Freeze the content and ask for approval. Raises NotAllowed, WrongState, Refused (with findings)."""
+        from incidents.publishing import build_manifest, manifest_hash
+
+        with transaction.atomic():
+            me = self._locked()
+            me._check_may("write", by)
+            me._check_status(self.Status.DRAFT)
+            if version is not None:
+                me._check_version(version)
+            me._check_words()
+            me.manifest = build_manifest(me)
+            me.content_hash = manifest_hash(me.manifest)
+            me.status = self.Status.IN_REVIEW
+            me.save()
+            me._record(by, Decision.Verb.SUBMIT)
+            return self._saved()
+
+    def approve(
+        self, by: Any, comment: str = "", seen_hash: str | None = None, typed_count: int | None = None
+    ) -> "IncidentUpdate":
+        """Approve exactly the frozen content. Never by anybody who wrote a word of it, superuser or not.
+
+        `seen_hash` is the content the approver looked at; `typed_count` the number of people they typed, needed
+        when the audience is empty or unusually large. Raises NotAllowed, WrongState, Refused.
+        """
+        with transaction.atomic():
+            me = self._locked()
+            me._check_may("approve", by)
+            if by.pk in me.writers():
+                raise NotAllowed(_t("You wrote this update, so somebody else must approve it."))
+            me._check_status(self.Status.IN_REVIEW)
+            me._check_seen(seen_hash)
+            me._check_words()  # time has passed: what was promised may be over by now
+            reach = me.reach()
+            if (warning := reach.warning()) and typed_count != reach.total:
+                raise Refused(warning)
+            me.status = self.Status.APPROVED
+            me.approved_hash = me.content_hash
+            me.approved_by = by
+            me.approved_at = timezone.now()
+            me.approved_count = reach.total
+            me.save()
+            me._record(by, Decision.Verb.APPROVE, comment)
+            return self._saved()
+
+    def reject(self, by: Any, comment: str, seen_hash: str | None = None) -> "IncidentUpdate":
+        """Send it back to its author with a reason. Raises NotAllowed, WrongState, Refused (no reason)."""
+        with transaction.atomic():
+            me = self._locked()
+            me._check_may("approve", by)
+            me._check_status(self.Status.IN_REVIEW, self.Status.APPROVED)
+            me._check_seen(seen_hash)
+            if not comment.strip():
+                raise Refused(_t("Say what should change, so that the author can act on it."))
+            rejected = me.content_hash
+            me._to_draft()
+            me.save()
+            me._record(by, Decision.Verb.REJECT, comment, rejected)
+            return self._saved()
+
+    def publish(self, by: Any) -> "IncidentUpdate":
+        """Show it on the status page and queue it for every channel. Raises NotAllowed, WrongState, Refused."""
+        from incidents.publishing import announce, dispatch
+
+        with transaction.atomic():
+            incident = Incident.objects.select_for_update().get(pk=self.incident_id)
+            me = self._locked()
+            me._check_may("publish", by)
+            me._check_status(self.Status.APPROVED)
+            me._check_words()
+            me.reach().check_against(me.approved_count)
+            me.status = self.Status.PUBLISHED
+            me.published_at = timezone.now()
+            me.published_by = by
+            me.save()
+            announce(me, incident)
+            dispatch(me)
+            me._record(by, Decision.Verb.PUBLISH)
+            return self._saved()
+
+    def withdraw(self, by: Any, comment: str = "") -> "IncidentUpdate":
+        """Give up a draft. What is published stays said: correct it by a new update."""
+        with transaction.atomic():
+            me = self._locked()
+            me._check_may("write", by)
+            me._check_status(*self.PENDING)
+            me._to_draft()
+            me.status = self.Status.WITHDRAWN
+            me.save()
+            me._record(by, Decision.Verb.WITHDRAW, comment)
+            return self._saved()
+
+    def retry(
+        self, by: Any, channel: Channel, purpose: str = "update", status: str = "failed", code: str | None = None
+    ) -> int:
+        """Send again to those on `channel` for whom it failed (for the reason `code`); how many.
+
+        `status` "unknown" repeats what perhaps arrived: somebody may get it twice. Raises NotAllowed, WrongState.
+        """
+        from channels import delivery
+        from channels.tasks import wake
+        from incidents.publishing import dispatches
+
+        with transaction.atomic():
+            me = self._locked()
+            if not (by.has_perm("channels.retry_dispatch") and me.incident.may_operate(by)):
+                raise NotAllowed(_t("You may not send this again: the role or a component is missing."))
+            me._check_status(self.Status.PUBLISHED)
+            chosen = dispatches(me).filter(channel=channel, purpose=purpose, cancelled_at__isnull=True)
+            count = delivery.retry(chosen, [status], code)
+            if not count:
+                raise WrongState(_t("Nobody is left to send this to again: somebody has just done it."))
+            me._record(by, Decision.Verb.RETRY, f"{channel}: {count} ({status}{f', {code}' if code else ''})")
+            transaction.on_commit(lambda: wake(channel.pk))
+        return count
+
+    def stop(self, by: Any) -> int:
+        """Write to nobody who has not been written to yet; how many. What is handed over cannot be taken back.
+
+        Raises NotAllowed, WrongState.
+        """
+        from channels import delivery
+        from incidents.publishing import dispatches
+
+        with transaction.atomic():
+            me = self._locked()
+            me._check_may("publish", by)
+            me._check_status(self.Status.PUBLISHED)
+            left = [p for p in delivery.progress(dispatches(me).filter(cancelled_at__isnull=True)) if not p.finished]
+            if not left:
+                raise WrongState(_t("Everything has been sent: there is nothing left to stop."))
+            dispatches(me).filter(pk__in=[p.dispatch.pk for p in left]).update(cancelled_at=timezone.now())
+            people = sum(p.waiting for p in left)
+            me._record(by, Decision.Verb.STOP, str(people))
+        return people
+
+    # ── Parts of the verbs ──
+
+    def _locked(self) -> "IncidentUpdate":
+        return IncidentUpdate.objects.select_for_update(of=("self",)).select_related("incident__plan").get(pk=self.pk)
+
+    def _saved(self) -> "IncidentUpdate":
+        """Make this instance show what was saved."""
+        self.refresh_from_db()
+        return self
+
+    def _check_status(self, *wanted: str) -> None:
+        if self.status in wanted:
+            return
+        last = self.decisions.select_related("by").order_by("-id").first()
+        when = f" {last.by}, {timezone.localtime(last.at):%H:%M:%S}." if last else ""
+        raise WrongState(
+            _t("This update is “%(status)s” now (%(stage)s).")
+            % {"status": self.get_status_display(), "stage": self.number}
+            + when
+        )
+
+    def _check_version(self, version: int) -> None:
+        if version != self.version:
+            last = self.decisions.select_related("by").order_by("-id").first()
+            who = str(last.by) if last else _t("somebody")
+            raise WrongState(
+                _t("%(who)s changed this update at %(when)s. Your text is kept below: compare, then save again.")
+                % {"who": who, "when": f"{timezone.localtime(self.updated_at):%H:%M:%S}"}
+            )
+
+    def _check_seen(self, seen_hash: str | None) -> None:
+        if seen_hash is not None and seen_hash != self.content_hash:
+            raise WrongState(_t("The content changed after you opened it. Read it again before you decide."))
+
+    def _check_words(self) -> None:
+        from incidents.checker import check
+
+        blocking = [finding for finding in check(self) if finding.blocks]
+        if blocking:
+            raise Refused(_t("This cannot be sent yet: see what the checker found."), blocking)
+
+    def _apply(self, words: Mapping[str, Mapping[str, str]], channels: Any, facts: dict[str, Any]) -> bool:
+        """Put new words, channels and facts in place; whether anything changed."""
+        changed = False
+        for locale, texts in words.items():
+            rendition, _created = self.renditions.get_or_create(locale=locale)
+            new = {f: t for f, t in texts.items() if f in WORDS and getattr(rendition, f) != t}
+            for field, text in new.items():
+                setattr(rendition, field, text)
+            if new:
+                rendition.save()
+                changed = True
+        if channels is not None:
+            wanted = {c.pk for c in channels}
+            if wanted != set(self.channels.values_list("pk", flat=True)):
+                self.channels.set(wanted)
+                changed = True
+        for name, value in facts.items():
+            if getattr(self, name) != value:
+                setattr(self, name, value)
+                changed = True
+        return changed
+
+    def _to_draft(self) -> None:
+        """Forget the frozen content and every approval of it."""
+        self.status = self.Status.DRAFT
+        self.manifest = None
+        self.content_hash = self.approved_hash = ""
+        self.approved_by = self.approved_at = None
+        self.approved_count = 0
+
+    def _record(self, by: Any, verb: str, comment: str = "", content_hash: str | None = None) -> None:
+        Decision.objects.create(
+            incident_id=self.incident_id,
+            update=self,
+            by=by,
+            verb=verb,
+            comment=comment.strip(),
+            content_hash=self.content_hash if content_hash is None else content_hash,
+        )
+
+
+class Rendition(WordsModel):
+    """The words of an update in one language, as a person edits them. {{ placeholders }} are filled at review."""
+
+    update = models.ForeignKey(IncidentUpdate, on_delete=models.CASCADE, related_name="renditions")
+    locale = models.CharField(_("language"), max_length=8, choices=settings.LANGUAGES)
+    # Where the words came from, for "what did I change?" and for scores by template version.
+    template = models.ForeignKey(MessageTemplate, on_delete=models.SET_NULL, null=True, blank=True, related_name="+")
+
+    class Meta:
+        verbose_name = _("text")
+        verbose_name_plural = _("texts")
+        ordering = ["id"]
+        constraints = [models.UniqueConstraint(fields=["update", "locale"], name="rendition_once_per_language")]
+
+    def __str__(self) -> str:
+        return f"{self.update} · {self.locale}"

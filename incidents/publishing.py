@@ -1,0 +1,305 @@
+"""From an approved update to what customers see: the frozen manifest, its audience, its dispatches."""
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from datetime import timedelta
+from functools import partial
+from typing import Any
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.utils import timezone
+from django.utils.translation import gettext as _
+
+from channels import delivery
+from channels.models import Batch, Channel, Delivery, Dispatch, Recipient
+from channels.tasks import wake
+
+from . import rendering
+from .errors import Refused, WrongState
+from .models import OVER, Incident, IncidentComponent, IncidentUpdate, Stage, Subscription
+
+SURVEY_SALT = "feedback.survey"
+SURVEY_PATH = "/survey/"
+
+
+# ── Manifest: what is approved is what is sent ──────────────────────────────
+
+
+def build_manifest(update: IncidentUpdate) -> dict[str, Any]:
+    """Everything that publishing this update will show or send, as plain JSON.
+
+    {"incident", "update", "stage", "title", "component_states", "next_update_at", "expected_resolution_at",
+     "page": {locale: {"subject", "text", "html"}},
+     "messages": [{"channel", "locale", "purpose", "content": {"parts", "links"}, "audience"}]}
+    """
+    words = {r.locale: rendering.final_words(r, update) for r in update.renditions.all()}
+    audience = {"components": sorted(int(k) for k in update.component_states)}
+    messages = []
+    for channel in sending_channels(update):
+        form = channel.get_provider().capabilities.form
+        for locale in channel_locales(channel, words):
+            parts = rendering.parts(form, words[locale], update, locale)
+            messages.append(_message(channel, locale, "update", parts, audience))
+            if update.ask_feedback and form in ("email", "sms"):
+                parts = rendering.survey_parts(form, update, locale)
+                link = {"path": SURVEY_PATH, "salt": SURVEY_SALT, "subject": update.incident_id}
+                told = {"told": update.incident.uid}
+                messages.append(_message(channel, locale, "survey", parts, told, {"survey_url": link}))
+    return {
+        "incident": update.incident.uid,
+        "update": update.number,
+        "stage": update.stage,
+        "title": update.incident.title,
+        "component_states": update.component_states,
+        "next_update_at": update.next_update_at.isoformat() if update.next_update_at else None,
+        "expected_resolution_at": (
+            update.expected_resolution_at.isoformat() if update.expected_resolution_at else None
+        ),
+        "page": {locale: rendering.page(text, update, locale) for locale, text in words.items()},
+        "messages": messages,
+    }
+
+
+def _message(
+    channel: Channel, locale: str, purpose: str, parts: dict, audience: dict, links: dict | None = None
+) -> dict[str, Any]:
+    content = {"parts": parts, "links": links or {}}
+    return {"channel": channel.pk, "locale": locale, "purpose": purpose, "content": content, "audience": audience}
+
+
+def manifest_hash(manifest: dict[str, Any]) -> str:
+    """SHA-256 over the canonical JSON of a manifest; hex, 64 characters."""
+    text = json.dumps(manifest, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def sent_hash(update: IncidentUpdate) -> str:
+    """The hash of what really was queued: the manifest with its messages read back from the dispatches."""
+    rows = dispatches(update).order_by("id")
+    messages = [
+        {
+            "channel": d.channel_id,
+            "locale": d.locale,
+            "purpose": d.purpose,
+            "content": d.content,
+            "audience": d.audience,
+        }
+        for d in rows
+    ]
+    return manifest_hash({**(update.manifest or {}), "messages": messages})
+
+
+def sending_channels(update: IncidentUpdate) -> list[Channel]:
+    """Channels this update goes out by; none when nobody is to be notified."""
+    return list(update.channels.order_by("pk")) if update.notify else []
+
+
+def channel_locales(channel: Channel, available: Any) -> list[str]:
+    """The languages a channel will carry: a broadcast channel its own, the others all that are written."""
+    own = channel.locales if channel.get_provider().capabilities.broadcast else []
+    return [locale for locale in available if not own or locale in own]
+
+
+# ── Audience ────────────────────────────────────────────────────────────────
+
+
+def subscribers(component_ids: Any) -> QuerySet[Recipient]:
+    """Recipients subscribed to one of these components, or to all."""
+    wanted = Subscription.objects.filter(
+        Q(component__isnull=True) | Q(component_id__in=list(component_ids)), recipient=OuterRef("pk")
+    )
+    return Recipient.objects.filter(Exists(wanted))
+
+
+def told(incident: Incident) -> QuerySet[Recipient]:
+    """Recipients whom a message about this incident reached."""
+    reached = Delivery.objects.filter(
+        recipient=OuterRef("pk"),
+        dispatch__thread=incident.thread,
+        dispatch__purpose=Dispatch.Purpose.UPDATE,
+        status__in=Delivery.REACHED,
+    )
+    return Recipient.objects.filter(Exists(reached))
+
+
+def audience(
+    incident: Incident, channel: Channel, locale: str, purpose: str, components: Any, locales: list[str], default: str
+) -> QuerySet[Recipient]:
+    """Who gets one message: by channel, by language (an unwritten one reads the default), by subscription."""
+    if channel.get_provider().capabilities.broadcast:
+        return delivery.broadcast_recipient(channel)
+    people = told(incident) if purpose == Dispatch.Purpose.SURVEY else subscribers(components)
+    language = Q(locale=locale)
+    if locale == default:
+        language |= ~Q(locale__in=locales)
+    return delivery.audience(people, channel).filter(language)
+
+
+@dataclass(frozen=True)
+class Reach:
+    """How many people an update goes to: `rows` are (channel, locale, people)."""
+
+    update: IncidentUpdate
+    rows: list[tuple[Channel, str, int]] = field(default_factory=list)
+
+    @property
+    def total(self) -> int:
+        """People who get a message of their own; a public post reaches whoever reads it and is not counted."""
+        return sum(n for channel, _locale, n in self.rows if not channel.get_provider().capabilities.broadcast)
+
+    def warning(self) -> str:
+        """Why the number must be typed to confirm; empty if it need not."""
+        if not self.update.notify:
+            return ""
+        personal = [channel for channel, _locale, _n in self.rows if not channel.get_provider().capabilities.broadcast]
+        if self.total == 0 and (personal or not self.rows):
+            return _("Nobody would receive this: no subscriber matches. Type 0 to confirm that this is meant.")
+        last = (
+            IncidentUpdate.objects.filter(status="published", notify=True, imported=False, approved_count__gt=0)
+            .order_by("-published_at")
+            .values_list("approved_count", flat=True)
+            .first()
+        )
+        many = self.total > settings.AUDIENCE_CONFIRM_ABOVE or (last is not None and self.total > 10 * last)
+        if many:
+            return _("This goes to %(count)s people, far more than usual. Type the number to confirm.") % {
+                "count": self.total
+            }
+        return ""
+
+    def check_against(self, approved: int) -> None:
+        """Raises WrongState if the audience is no longer what was approved.
+
+        It may be a tenth off, or as many as were approved up to 100: subscribers come and go between two clicks.
+        """
+        if abs(self.total - approved) > max(approved // 10, min(approved, 100)):
+            raise WrongState(
+                _("The audience changed from %(then)s to %(now)s people since it was approved; ask for approval again.")
+                % {"then": approved, "now": self.total}
+            )
+
+
+def reach(update: IncidentUpdate, channels: list[Channel] | None = None, locales: list[str] | None = None) -> Reach:
+    """Count the audience of an update as it stands (not the survey, which goes to those who were told).
+
+    `channels` and `locales` stand in for the saved ones, to count for what is being typed.
+    """
+    if locales is None:
+        locales = list(update.renditions.values_list("locale", flat=True))
+    rows = []
+    for channel in sending_channels(update) if channels is None else channels:
+        for locale in channel_locales(channel, locales):
+            people = audience(
+                update.incident,
+                channel,
+                locale,
+                Dispatch.Purpose.UPDATE,
+                [int(k) for k in update.component_states],
+                locales,
+                update.default_locale,
+            )
+            rows.append((channel, locale, people.count()))
+    return Reach(update, rows)
+
+
+# ── Publish ─────────────────────────────────────────────────────────────────
+
+
+def announce(update: IncidentUpdate, incident: Incident) -> None:
+    """Bring the incident, as the public sees it, to what the update says. Inside publish()'s transaction."""
+    now = update.published_at
+    incident.stage = update.stage
+    incident.published_at = incident.published_at or now
+    incident.next_update_at = update.next_update_at
+    incident.expected_resolution_at = update.expected_resolution_at
+    if update.stage == Stage.MONITORING and not incident.monitoring_at:
+        incident.monitoring_at = now
+    if update.stage in OVER:
+        incident.resolved_at = incident.resolved_at or now
+        incident.next_update_at = None
+    else:
+        incident.resolved_at = None
+    incident.save()
+    for component_id, state in update.component_states.items():
+        IncidentComponent.objects.update_or_create(
+            incident=incident, component_id=int(component_id), defaults={"status": state}
+        )
+
+
+def dispatch(update: IncidentUpdate) -> None:
+    """Queue what was approved: one dispatch per message of the manifest. Inside publish()'s transaction."""
+    manifest = update.manifest or {}
+    if manifest_hash(manifest) != update.approved_hash:
+        raise Refused(_("The content is not what was approved. Nothing was sent."))
+    plan = update.incident.plan
+    for message in manifest["messages"]:
+        survey = message["purpose"] == Dispatch.Purpose.SURVEY
+        delay = timedelta(minutes=plan.survey_delay_minutes if survey and plan else 0)
+        one = Dispatch.objects.create(
+            source=f"update:{update.pk}",
+            thread=update.incident.thread,
+            purpose=message["purpose"],
+            channel_id=message["channel"],
+            locale=message["locale"],
+            content=message["content"],
+            audience=message["audience"],
+            approved_hash=update.approved_hash,
+            not_before=timezone.now() + delay,
+        )
+        if not survey:
+            transaction.on_commit(partial(_wake_expand, one.pk))
+
+
+def _wake_expand(dispatch_id: int) -> None:
+    from django_q.tasks import async_task
+
+    async_task("incidents.tasks.expand", dispatch_id)
+
+
+def expand(one: Dispatch) -> int:
+    """Find the people of a dispatch and cut them into batches; how many. Harmless to repeat."""
+    update = IncidentUpdate.objects.select_related("incident__plan").get(pk=int(one.source.removeprefix("update:")))
+    locales = list((update.manifest or {})["page"])
+    people = audience(
+        update.incident,
+        one.channel,
+        one.locale,
+        one.purpose,
+        one.audience.get("components", []),
+        locales,
+        update.default_locale,
+    )
+    count = delivery.expand(one, people)
+    wake(one.channel_id)
+    return count
+
+
+def waiting() -> QuerySet[Dispatch]:
+    """Dispatches whose people are still to be found. A survey waits until the incident's messages are out."""
+    busy = Batch.objects.filter(
+        dispatch__thread=OuterRef("thread"),
+        dispatch__purpose=Dispatch.Purpose.UPDATE,
+        dispatch__cancelled_at__isnull=True,
+        done_at__isnull=True,
+    )
+    unsent = Dispatch.objects.filter(
+        thread=OuterRef("thread"), purpose=Dispatch.Purpose.UPDATE, expanded_at__isnull=True, cancelled_at__isnull=True
+    )
+    ready = Dispatch.objects.filter(expanded_at__isnull=True, cancelled_at__isnull=True, not_before__lte=timezone.now())
+    # A message stuck behind a dead channel must not keep everybody else from being asked.
+    patience = timezone.now() - timedelta(hours=1)
+    return ready.filter(
+        Q(purpose=Dispatch.Purpose.UPDATE) | Q(not_before__lt=patience) | (~Exists(busy) & ~Exists(unsent))
+    )
+
+
+def dispatches(update: IncidentUpdate) -> QuerySet[Dispatch]:
+    return Dispatch.objects.filter(source=f"update:{update.pk}")
+
+
+def people_reached(incident: Incident) -> int:
+    """Distinct recipients whom at least one message of the incident reached."""
+    return told(incident).count()

@@ -1,0 +1,77 @@
+"""What each role may do. Groups of these names exist after every `migrate`; people are put into them.
+
+A role says *what*; *which components* is granted to a person (or group) on the component, or on all of them by
+the permission `incidents.operate_component` on the model, which the last group carries.
+"""
+
+from typing import Any
+
+from django.contrib.auth.models import Group, Permission
+
+INCIDENT_MANAGERS = "Incident managers"
+COMMUNICATIONS_MANAGERS = "Communications managers"
+SUPPORT_LEADS = "Support leads"
+MANAGERS = "Managers"
+ALL_COMPONENTS = "All components"
+
+_SEE = [
+    "incidents.view_incident",
+    "incidents.view_incidentupdate",
+    "incidents.view_incidentcomponent",
+    "incidents.view_incidentrole",
+    "incidents.view_decision",
+    "incidents.view_communicationplan",
+    "incidents.view_planrole",
+    "incidents.view_messagetemplate",
+    "incidents.view_scenario",
+    "incidents.view_componentgroup",
+    "channels.view_channel",
+    "channels.view_dispatch",
+    "channels.view_delivery",
+]
+_SPEAK = ["incidents.declare_incident", "incidents.write_incidentupdate"]
+_DECIDE = [
+    "incidents.approve_incidentupdate",
+    "incidents.publish_incidentupdate",
+    "channels.retry_dispatch",
+    "feedback.view_report",
+    "feedback.view_surveyanswer",
+]
+_PLAN = [
+    f"incidents.{verb}_{model}"
+    for verb in ("add", "change", "delete")
+    for model in ("messagetemplate", "scenario", "communicationplan", "planrole")
+]
+PERMISSIONS = {
+    INCIDENT_MANAGERS: [*_SEE, *_SPEAK, *_DECIDE, "incidents.change_incident"],
+    COMMUNICATIONS_MANAGERS: [
+        *_SEE,
+        *_SPEAK,
+        *_DECIDE,
+        *_PLAN,
+        "channels.view_recipient",
+        "channels.add_recipient",
+        "channels.change_recipient",
+        "channels.view_suppression",
+        "channels.add_suppression",
+        "channels.delete_suppression",
+        "channels.test_channel",
+        "channels.change_channel",
+        "channels.add_channel",
+    ],
+    SUPPORT_LEADS: [*_SEE, "incidents.write_incidentupdate", "channels.view_recipient"],
+    MANAGERS: ["incidents.view_incident", "incidents.view_incidentupdate", "feedback.view_report"],
+    ALL_COMPONENTS: ["incidents.operate_component"],
+}
+
+
+def create_groups(**_signal: Any) -> None:
+    """Create missing groups with their permissions; a group that exists keeps what an administrator made of it."""
+    for name, wanted in PERMISSIONS.items():
+        group, created = Group.objects.get_or_create(name=name)
+        if not created:
+            continue
+        for permission in wanted:
+            app, codename = permission.split(".")
+            found = Permission.objects.filter(content_type__app_label=app, codename=codename)
+            group.permissions.add(*found)

@@ -1,0 +1,22 @@
+"""Entry points for the queue: ids in, nothing out. Running one twice is harmless."""
+
+import logging
+
+from channels.models import Dispatch
+
+from . import publishing
+
+log = logging.getLogger(__name__)
+
+
+def expand(dispatch_id: int) -> None:
+    publishing.expand(Dispatch.objects.select_related("channel").get(pk=dispatch_id))
+
+
+def sweep() -> None:
+    """Dispatches that no wake-up reached, and surveys whose time has come."""
+    for one in publishing.waiting().select_related("channel"):
+        try:
+            publishing.expand(one)
+        except Exception:  # its channel's provider is gone, say: the others must not wait for it
+            log.exception("dispatch %s cannot be expanded", one.pk)

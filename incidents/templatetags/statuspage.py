@@ -1,0 +1,42 @@
+"""How the status page writes times and states."""
+
+from datetime import datetime
+
+from django import template
+from django.utils import formats, timezone, translation
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.utils.timesince import timesince
+
+from incidents.rendering import CAPITAL_MONTHS, moment
+
+register = template.Library()
+
+
+@register.simple_tag
+def when(at: datetime | None) -> SafeString:
+    """A <time> with day, clock and zone: “23 November, 14:30 CET”; with the year unless it is this one."""
+    if at is None:
+        return SafeString("")
+    local = timezone.localtime(at)
+    day = formats.date_format(local, "j F" if local.year == timezone.localtime().year else "j F Y")
+    if not (translation.get_language() or "en").startswith(CAPITAL_MONTHS):
+        day = day.lower()
+    text = f"{day}, {formats.date_format(local, 'H:i')} {local.tzname()}"
+    return format_html('<time datetime="{}">{}</time>', local.isoformat(timespec="seconds"), text)
+
+
+@register.simple_tag
+def clock(at: datetime | None) -> SafeString:
+    """A <time> as the messages write a promise: “14:30 CET”, with its day unless that is today."""
+    if at is None:
+        return SafeString("")
+    local = timezone.localtime(at)
+    day = SafeString(' data-day="today"' if local.date() == timezone.localdate() else "")
+    return format_html('<time datetime="{}"{}>{}</time>', local.isoformat(timespec="seconds"), day, moment(at))
+
+
+@register.simple_tag
+def lasted(start: datetime, end: datetime | None) -> str:
+    """“2 hours, 5 minutes” in the active language; empty without an end, or when it took no time."""
+    return timesince(start, end) if end and (end - start).total_seconds() >= 60 else ""
