@@ -1,0 +1,328 @@
+"""Survey answers to read, and the managers' reports."""
+
+from typing import Any
+from urllib.parse import urlencode
+
+from django.contrib import admin
+from django.core.paginator import Paginator
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.urls import URLPattern, path, reverse
+from django.utils import formats, timezone
+from django.utils.text import Truncator
+from django.utils.translation import gettext as _t
+from django.utils.translation import gettext_lazy as _
+from unfold.decorators import display
+
+from commsportal.admin import ReadOnlyAdmin
+from incidents.admin.refusal import refused
+from incidents.errors import NotAllowed
+
+from . import charts, exports, reports, wording
+from .forms import ALL, PERIODS, Period, ReportForm
+from .models import QUESTIONS, Report, SurveyAnswer
+from .reports import IncidentFacts, Summary
+
+PAGE_SIZE = 50
+COMMENTS = 100
+SHORT = {"clear": _("Clear"), "timely": _("Timely"), "useful": _("Useful")}
+
+
+@admin.register(SurveyAnswer)
+class SurveyAnswerAdmin(ReadOnlyAdmin):
+    list_display = ["at", "incident", *(f"score_{question}" for question in QUESTIONS), "locale", "said"]
+    list_filter = [*QUESTIONS, "locale", "incident__severity", "at"]
+    list_select_related = ["incident"]
+    search_fields = ["incident__title", "comment"]
+    date_hierarchy = "at"
+    # The person is left out: an answer is about the message, not about who gave it.
+    fields = ["incident", *QUESTIONS, "comment", "locale", "at"]
+
+    @display(description=SHORT["clear"], ordering="clear")
+    def score_clear(self, answer: SurveyAnswer) -> int:
+        return answer.clear
+
+    @display(description=SHORT["timely"], ordering="timely")
+    def score_timely(self, answer: SurveyAnswer) -> int:
+        return answer.timely
+
+    @display(description=SHORT["useful"], ordering="useful")
+    def score_useful(self, answer: SurveyAnswer) -> int:
+        return answer.useful
+
+    @display(description=_("comment"))
+    def said(self, answer: SurveyAnswer) -> str:
+        return Truncator(answer.comment).chars(120)
+
+
+# What the table can be sorted by; None is the lowest.
+SORTS: dict[str, Any] = {
+    "started": lambda f: f.started_at,
+    "severity": lambda f: f.severity,
+    "first": lambda f: f.first_from_start,
+    "updates": lambda f: len(f.updates),
+    "late": lambda f: f.late,
+    "cadence": lambda f: f.cadence,
+    "gap": lambda f: f.longest_gap,
+    "reached": lambda f: f.reach.rate,
+    "clarity": lambda f: f.survey.mean("clear"),
+    "duration": lambda f: f.duration,
+}
+
+
+@admin.register(Report)
+class ReportAdmin(ReadOnlyAdmin):
+    """Reports have pages instead of a list and a form."""
+
+    def get_urls(self) -> list[URLPattern]:
+        def view(method: Any) -> Any:
+            return self.admin_site.admin_view(self._guarded(method))
+
+        return [
+            path("", view(self.over_time), name="feedback_report"),
+            # The name by which the admin's own lists link a model.
+            path("", view(self.over_time), name="feedback_report_changelist"),
+            path("csv/", view(self.over_time_csv), name="feedback_report_csv"),
+            path("<int:pk>/", view(self.incident), name="feedback_report_incident"),
+            path("<int:pk>/csv/", view(self.incident_csv), name="feedback_report_incident_csv"),
+        ]
+
+    def get_queryset(self, request: HttpRequest) -> Any:
+        return super().get_queryset(request).not_dismissed()  # type: ignore[attr-defined]
+
+    def _guarded(self, method: Any) -> Any:
+        """The view, behind the permission; a refusal is a page that says what to do."""
+
+        def guarded(request: HttpRequest, **kwargs: Any) -> HttpResponse:
+            if not self.has_view_permission(request):
+                text = _t("You may not read reports. Ask an administrator for the role “Managers”.")
+                return refused(request, NotAllowed(text))
+            try:
+                return method(request, **kwargs)
+            except Report.DoesNotExist:
+                text = _t("There is no such incident, or it is on a component that you do not see.")
+                context = self._context(request, _t("Not found")) | {"error": text}
+                context["back"] = reverse("admin:feedback_report")
+                return render(request, "admin/incidents/refused.html", context, status=404)
+
+        return guarded
+
+    # ── Over time ──
+
+    def over_time(self, request: HttpRequest) -> HttpResponse:
+        form = self._form(request)
+        context = self._context(request, _t("Communication report")) | {"form": form, "periods": PERIODS}
+        if not form.is_valid():
+            return render(request, "admin/feedback/report/over_time.html", context, status=400)
+        period, now_facts, before = self._compare(form)
+        summary = reports.summarise(now_facts)
+        rows, sort = _sorted(now_facts, request.GET.get("sort", ""))
+        page = Paginator(rows, PAGE_SIZE).get_page(request.GET.get("page"))
+        context |= {
+            "period": period,
+            "sentence": wording.period_sentence(summary),
+            "summary": summary,
+            "tiles": _tiles(summary, before),
+            "charts": _trend_charts(now_facts, period) if now_facts else [],
+            "channels": summary.channels,
+            "page": page,
+            "columns": _columns(request, sort),
+            "assumed": sum(one.assumed for one in now_facts),
+            "imported": sum(one.imported for one in now_facts),
+            "default_minutes": reports.DEFAULT_MINUTES,
+            "anything": bool(now_facts) or self.get_queryset(request).exists(),
+            "query": _query(request, page=None),
+            "csv_query": _query(request, page=None, sort=None),
+        }
+        return render(request, "admin/feedback/report/over_time.html", context)
+
+    def over_time_csv(self, request: HttpRequest) -> HttpResponse:
+        form = self._form(request)
+        if not form.is_valid():
+            return self.over_time(request)
+        period, chosen = form.selected()
+        name = f"communication-report-{period.first}-{period.last}"
+        return exports.over_time(name, reports.gather(period.of(chosen)))
+
+    def _form(self, request: HttpRequest) -> ReportForm:
+        return ReportForm(request.GET, request.user, self.get_queryset(request))
+
+    def _compare(self, form: ReportForm) -> tuple[Period, list[IncidentFacts], Summary | None]:
+        """The period, its facts, and the summary of the one before; both periods are read at once."""
+        period, chosen = form.selected()
+        if form.cleaned_data["period"] == ALL:
+            return period, reports.gather(period.of(chosen)), None
+        before = period.before()
+        facts = reports.gather(Period(before.first, period.last).of(chosen))
+        current = [one for one in facts if timezone.localdate(one.started_at) >= period.first]
+        return period, current, reports.summarise(facts[len(current) :])
+
+    # ── One incident ──
+
+    def incident(self, request: HttpRequest, pk: int) -> HttpResponse:
+        incident, one = self._one(request, pk)
+        summary = reports.summarise([one])
+        answers = SurveyAnswer.objects.filter(incident=incident).exclude(comment="")
+        comments = list(answers[: COMMENTS + 1])
+        context = self._context(request, _t("Communication report")) | {
+            "incident": incident,
+            "one": one,
+            "summary": summary,
+            "sentence": wording.incident_sentence(one, summary),
+            "people": reports.people(incident),
+            "timeline": charts.timeline(one, timezone.now()),
+            "bars": [_reach_bar(reach) for reach in one.channels],
+            "scores": [_score_bar(one, question) for question in QUESTIONS] if one.survey.answered else [],
+            "comments": comments[:COMMENTS],
+            "more_comments": len(comments) > COMMENTS,
+            "default_minutes": reports.DEFAULT_MINUTES,
+        }
+        return render(request, "admin/feedback/report/incident.html", context)
+
+    def incident_csv(self, request: HttpRequest, pk: int) -> HttpResponse:
+        incident, one = self._one(request, pk)
+        answers = SurveyAnswer.objects.filter(incident=incident).order_by("at")
+        summary = reports.summarise([one])
+        return exports.incident(f"incident-report-{pk}", one, summary, reports.people(incident), answers)
+
+    def _one(self, request: HttpRequest, pk: int) -> tuple[Any, IncidentFacts]:
+        incidents = self.get_queryset(request).filter(pk=pk)
+        incident = incidents.get()
+        [one] = reports.gather(incidents)
+        return incident, one
+
+    def _context(self, request: HttpRequest, title: str) -> dict[str, Any]:
+        request.current_app = self.admin_site.name  # type: ignore[attr-defined]
+        return {
+            **self.admin_site.each_context(request),
+            "title": title,
+            "model_admin": self,
+            "may_read_answers": request.user.has_perm("feedback.view_surveyanswer"),  # type: ignore[union-attr]
+        }
+
+
+# ── Parts of the pages ──────────────────────────────────────────────────────
+
+
+def _query(request: HttpRequest, **changes: str | None) -> str:
+    """The query string with some parameters changed or (None) left out."""
+    known = request.GET.dict() | changes
+    return urlencode({key: value for key, value in known.items() if value})
+
+
+def _sorted(facts: list[IncidentFacts], wanted: str) -> tuple[list[IncidentFacts], str]:
+    """The facts in the wanted order and its name; incidents without the figure come last."""
+    name, down = wanted.removeprefix("-"), wanted.startswith("-")
+    if name not in SORTS:
+        return facts, "-started"
+    key = SORTS[name]
+    known = sorted((one for one in facts if key(one) is not None), key=key, reverse=down)
+    return known + [one for one in facts if key(one) is None], wanted
+
+
+def _columns(request: HttpRequest, sort: str) -> list[dict[str, Any]]:
+    """Heading, link and direction of each column of the table."""
+    titles = {
+        "started": _("Started"),
+        "": _("Incident"),
+        "severity": _("Severity"),
+        "duration": _("Lasted"),
+        "first": _("First update"),
+        "updates": _("Updates"),
+        "late": _("Late"),
+        "cadence": _("Gaps kept"),
+        "gap": _("Longest gap"),
+        "reached": _("Reached"),
+        "clarity": _("Clarity"),
+    }
+    columns = []
+    for name, title in titles.items():
+        active = name and sort.removeprefix("-") == name
+        down = active and sort.startswith("-")
+        link = _query(request, page=None, sort=name if down else f"-{name}") if name else ""
+        order = ("descending" if down else "ascending") if active else ""
+        columns.append(
+            {"title": title, "link": link, "order": order, "number": name not in ("started", "", "severity")}
+        )
+    return columns
+
+
+def _tiles(now: Summary, before: Summary | None) -> list[dict[str, str]]:
+    """Each figure in words, with what it was in the period before."""
+    figures: list[tuple[Any, Any, Any]] = [
+        (_("Incidents"), lambda s: s.incidents, str),
+        (_("First update after the start, median"), lambda s: s.first_from_start, wording.duration),
+        (_("First update after declaring, median"), lambda s: s.first_from_declared, wording.duration),
+        (_("Gaps between updates kept"), lambda s: s.cadence, wording.percent),
+        (_("Longest gap"), lambda s: s.longest_gap, wording.duration),
+        (_("Waiting for approval, median"), lambda s: s.wait, wording.duration),
+        (_("Messages that reached people"), lambda s: s.reach.rate, wording.percent),
+        (_("Survey: answered"), lambda s: s.survey.rate, wording.percent),
+        *((label, lambda s, q=q: s.survey.mean(q), wording.score) for q, label in SHORT.items()),
+        (_("Duration, median"), lambda s: s.duration, wording.duration),
+    ]
+    return [
+        {"label": str(label), "value": write(get(now)), "before": write(get(before)) if before else ""}
+        for label, get, write in figures
+    ]
+
+
+def _trend_charts(facts: list[IncidentFacts], period: Period) -> list[charts.Chart]:
+    weekly, points = reports.trend(facts, period.first, period.last)
+    labels = [formats.date_format(p.start, _t("j M") if weekly else _t("M Y")) for p in points]
+    by = _t("by week") if weekly else _t("by month")
+    shares = [(n / 4, wording.percent(n / 4)) for n in range(5)]
+    first = [p.summary.first_from_start for p in points]
+    found = [
+        (_t("Time to first update"), {_t("Median"): first}, wording.duration, charts.time_ticks(first)),
+        (_t("Gaps kept"), {_t("Share"): [p.summary.cadence for p in points]}, wording.percent, shares),
+        (_t("Messages that reached people"), {_t("Share"): _rates(points)}, wording.percent, shares),
+        (
+            _t("Survey scores"),
+            {str(label): [p.summary.survey.mean(q) for p in points] for q, label in SHORT.items()},
+            wording.score,
+            [(float(n), str(n)) for n in range(1, 6)],
+        ),
+    ]
+    return [
+        charts.line_chart(f"cp-chart-{n}", f"{title}, {by}", _described(title, series, write), labels, series, write, t)
+        for n, (title, series, write, t) in enumerate(found, 1)
+    ]
+
+
+def _rates(points: list[reports.Point]) -> list[float | None]:
+    return [p.summary.reach.rate for p in points]
+
+
+def _described(title: str, series: dict[str, list[float | None]], write: Any) -> str:
+    """What the picture shows, in a sentence: the first and the last known value of each line."""
+    parts = []
+    for name, values in series.items():
+        known = [value for value in values if value is not None]
+        if known:
+            words = _t("%(name)s: from %(first)s to %(last)s, lowest %(low)s, highest %(high)s.")
+            values_in_words = {
+                "first": write(known[0]),
+                "last": write(known[-1]),
+                "low": write(min(known)),
+                "high": write(max(known)),
+            }
+            parts.append(words % {"name": name, **values_in_words})
+    return " ".join(parts) or title
+
+
+def _reach_bar(reach: reports.Reach) -> dict[str, Any]:
+    parts = [
+        ("reached", _t("reached"), reach.reached),
+        ("failed", _t("failed"), reach.failed),
+        ("unknown", _t("not known whether sent"), reach.unknown),
+        ("skipped", _t("not sent"), reach.skipped),
+    ]
+    return {"reach": reach, "bar": charts.bar(reach.channel, parts)}
+
+
+def _score_bar(one: IncidentFacts, question: str) -> dict[str, Any]:
+    counts = one.survey.scores[question]
+    parts = [(f"score{n}", _t("%(score)s of 5") % {"score": n}, count) for n, count in enumerate(counts, 1)]
+    label = str(QUESTIONS[question])
+    return {"bar": charts.bar(label, parts), "mean": one.survey.mean(question), "counts": counts}

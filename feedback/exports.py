@@ -1,0 +1,165 @@
+"""Reports as CSV.
+
+UTF-8 with a byte order mark, times in ISO 8601, units in the header, cells that stay inert in a spreadsheet.
+"""
+
+import csv
+import io
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any
+
+from django.http import HttpResponse
+from django.utils import timezone
+from django.utils.translation import gettext as _
+
+from commsportal.spreadsheet import inert
+from incidents.models import Severity, Stage
+
+from .models import QUESTIONS, SurveyAnswer
+from .reports import IncidentFacts, Reach, Summary
+
+
+def cell(value: Any) -> str:
+    """One value as text: seconds and counts without decimals, shares and scores with two, times with their zone."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return _("yes") if value else _("no")
+    if isinstance(value, datetime):
+        return timezone.localtime(value).isoformat(timespec="seconds")
+    if isinstance(value, float):
+        return f"{value:.2f}"
+    return inert(str(value))
+
+
+def _response(name: str, header: Sequence[Any], rows: Iterable[Sequence[Any]]) -> HttpResponse:
+    out = io.StringIO(newline="")
+    writer = csv.writer(out)
+    writer.writerow([cell(one) for one in header])
+    writer.writerows([cell(one) for one in row] for row in rows)
+    response = HttpResponse(out.getvalue().encode("utf-8-sig"), content_type="text/csv; charset=utf-8")
+    response["Content-Disposition"] = f'attachment; filename="{name}.csv"'
+    return response
+
+
+def _whole(seconds: float | None) -> int | None:
+    return None if seconds is None else round(seconds)
+
+
+def _percent(share: float | None) -> float | None:
+    return None if share is None else 100 * share
+
+
+def over_time(name: str, facts: Sequence[IncidentFacts]) -> HttpResponse:
+    """One row for each incident."""
+    columns: list[tuple[str, Any]] = [
+        (_("Incident"), lambda f: f.pk),
+        (_("Title"), lambda f: f.title),
+        (_("Severity"), lambda f: Severity(f.severity).label),
+        (_("Stage"), lambda f: Stage(f.stage).label),
+        (_("Components"), lambda f: ", ".join(f.components)),
+        (_("Plan"), lambda f: f.plan),
+        (_("Imported"), lambda f: f.imported),
+        (_("Started"), lambda f: f.started_at),
+        (_("Declared"), lambda f: f.declared_at),
+        (_("Resolved"), lambda f: f.resolved_at),
+        (_("Duration (s)"), lambda f: _whole(f.duration)),
+        (_("First update after start (s)"), lambda f: _whole(f.first_from_start)),
+        (_("First update after declaration (s)"), lambda f: _whole(f.first_from_declared)),
+        (_("First update allowed within (s)"), lambda f: _whole(f.first_allowed)),
+        (_("Update every (s)"), lambda f: _whole(f.interval)),
+        (_("Interval assumed, no plan"), lambda f: f.assumed),
+        (_("Updates"), lambda f: len(f.updates)),
+        (_("Updates due"), lambda f: f.due),
+        (_("Updates late"), lambda f: f.late),
+        (_("Gaps kept (%)"), lambda f: _percent(f.cadence)),
+        (_("Longest gap (s)"), lambda f: _whole(f.longest_gap)),
+        (_("Waiting for approval (s)"), lambda f: _whole(f.waited)),
+        (_("Messages"), lambda f: f.reach.total),
+        (_("Reached"), lambda f: f.reach.reached),
+        (_("Failed"), lambda f: f.reach.failed),
+        (_("Not known whether sent"), lambda f: f.reach.unknown),
+        (_("Not sent"), lambda f: f.reach.skipped),
+        (_("Reached (%)"), lambda f: _percent(f.reach.rate)),
+        (_("Invited to the survey"), lambda f: f.survey.invited),
+        (_("Answered"), lambda f: f.survey.answered),
+        (_("Answered (%)"), lambda f: _percent(f.survey.rate)),
+        (_("Clear (1–5)"), lambda f: f.survey.mean("clear")),
+        (_("Timely (1–5)"), lambda f: f.survey.mean("timely")),
+        (_("Useful (1–5)"), lambda f: f.survey.mean("useful")),
+    ]
+    return _response(name, [title for title, _get in columns], ([get(f) for _title, get in columns] for f in facts))
+
+
+Row = tuple[Any, Any, Any, Any]
+
+
+def incident(
+    name: str, one: IncidentFacts, summary: Summary, people: tuple[int, int], answers: Iterable[SurveyAnswer]
+) -> HttpResponse:
+    """One row for each figure: what, of what, how much, in which unit."""
+    s = _("seconds")
+    rows: list[Row] = [
+        (_("Title"), "", one.title, ""),
+        (_("Severity"), "", Severity(one.severity).label, ""),
+        (_("Stage"), "", Stage(one.stage).label, ""),
+        (_("Components"), "", ", ".join(one.components), ""),
+        (_("Plan"), "", one.plan, ""),
+        (_("Started"), "", one.started_at, _("time")),
+        (_("Declared"), "", one.declared_at, _("time")),
+        (_("Resolved"), "", one.resolved_at, _("time")),
+        (_("Duration"), "", _whole(one.duration), s),
+        (_("First update after start"), "", _whole(one.first_from_start), s),
+        (_("First update after declaration"), "", _whole(one.first_from_declared), s),
+        (_("First update allowed within"), "", _whole(one.first_allowed), s),
+        (_("Update every"), _("assumed, no plan") if one.assumed else "", _whole(one.interval), s),
+        (_("Updates"), "", len(one.updates), _("updates")),
+        (_("Updates due"), "", one.due, _("updates")),
+        (_("Updates late"), "", one.late, _("updates")),
+        (_("Gaps kept"), "", _percent(one.cadence), "%"),
+        (_("Longest gap"), "", _whole(one.longest_gap), s),
+        (_("Waiting for approval"), "", _whole(one.waited), s),
+        (_("Different people reached"), "", people[0], _("people")),
+        (_("Different people written to"), "", people[1], _("people")),
+        *_updates(one),
+        *(row for reach in one.channels for row in _reach(reach)),
+        (_("Reached"), _("all messages to people"), _percent(summary.reach.rate), "%"),
+        *_survey(one),
+        *((_("Comment"), answer.at, answer.comment, "") for answer in answers if answer.comment),
+    ]
+    return _response(name, [_("Figure"), _("Of"), _("Value"), _("Unit")], rows)
+
+
+def _updates(one: IncidentFacts) -> Iterable[Row]:
+    for u in one.updates:
+        of = _("update %(number)s") % {"number": u.number}
+        yield _("Published"), of, u.at, _("time")
+        yield _("After the previous update, or the start"), of, _whole(u.after), _("seconds")
+        yield _("Late"), of, u.late, ""
+        yield _("Waiting for approval"), of, _whole(u.waited), _("seconds")
+
+
+def _reach(reach: Reach) -> Iterable[Row]:
+    counts = {
+        _("Messages"): reach.total,
+        _("Reached"): reach.reached,
+        _("Failed"): reach.failed,
+        _("Not known whether sent"): reach.unknown,
+        _("Not sent"): reach.skipped,
+        _("Waiting"): reach.waiting,
+    }
+    for title, count in counts.items():
+        yield title, reach.channel, count, _("messages")
+    yield _("Reached"), reach.channel, _percent(reach.rate), "%"
+
+
+def _survey(one: IncidentFacts) -> Iterable[Row]:
+    survey = one.survey
+    yield _("Invited to the survey"), "", survey.invited, _("people")
+    yield _("Answered"), "", survey.answered, _("people")
+    yield _("Answered"), "", _percent(survey.rate), "%"
+    for question, words in QUESTIONS.items():
+        yield _("Mean score"), words, survey.mean(question), _("1 to 5")
+        for score, count in enumerate(survey.scores.get(question, ()), 1):
+            yield _("Answers with %(score)s of 5") % {"score": score}, words, count, _("people")

@@ -1,0 +1,484 @@
+"""Facts for managers: how fast, how regular, how far, how clear. docs/explanation/reports.md defines each figure.
+
+Everything is read in a fixed number of queries, whatever the number of incidents, and counted by the database where
+there may be many rows. Durations are seconds.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+from statistics import median
+from typing import Any
+
+from django.db.models import Count, F, Q, QuerySet, Sum, Value
+from django.db.models.functions import Concat
+from django.utils import timezone
+
+from channels import providers
+from channels.models import Batch, Delivery, Dispatch
+from incidents.models import OVER, Decision, Incident, IncidentComponent, IncidentUpdate
+
+from .models import QUESTIONS, SurveyAnswer
+
+# What an incident without a plan (imported history) is measured against.
+DEFAULT_MINUTES = 30
+# Up to this many days a trend is shown by week, then by month.
+WEEKLY_UP_TO_DAYS = 183
+
+
+# ── Facts ───────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True)
+class UpdateFact:
+    """One published update. `after`: seconds since the previous one; for the first, since the start.
+
+    `late` is None where nothing was due. `kept_promise` is None where the previous update named no time.
+    """
+
+    number: int
+    stage: str
+    at: datetime
+    after: float
+    late: bool | None
+    kept_promise: bool | None
+    waited: float
+
+
+@dataclass(frozen=True)
+class Reach:
+    """What became of messages, counted. `waiting` ones have no outcome yet and are not part of the total."""
+
+    channel: str = ""
+    broadcast: bool = False
+    reached: int = 0
+    failed: int = 0
+    unknown: int = 0
+    skipped: int = 0
+    waiting: int = 0
+
+    @property
+    def total(self) -> int:
+        return self.reached + self.failed + self.unknown + self.skipped
+
+    @property
+    def rate(self) -> float | None:
+        return self.reached / self.total if self.total else None
+
+
+@dataclass(frozen=True)
+class Survey:
+    """`scores` maps each question to how often each score from 1 to 5 was given."""
+
+    invited: int = 0
+    answered: int = 0
+    scores: dict[str, tuple[int, ...]] = field(default_factory=dict)
+
+    @property
+    def rate(self) -> float | None:
+        return min(1.0, self.answered / self.invited) if self.invited else None
+
+    @property
+    def means(self) -> dict[str, float | None]:
+        """Mean score by question."""
+        return {question: self.mean(question) for question in QUESTIONS}
+
+    def mean(self, question: str) -> float | None:
+        counts = self.scores.get(question, ())
+        total = sum(counts)
+        return sum(score * n for score, n in enumerate(counts, 1)) / total if total else None
+
+
+@dataclass(frozen=True)
+class IncidentFacts:
+    """One incident in figures. `silence` is the running wait for the next update while it is open."""
+
+    pk: int
+    title: str
+    severity: str
+    stage: str
+    plan: str
+    components: tuple[str, ...]
+    imported: bool
+    maintenance: bool
+    started_at: datetime
+    declared_at: datetime | None  # not known for imported history
+    resolved_at: datetime | None
+    first_allowed: float
+    interval: float
+    assumed: bool  # there is no plan: DEFAULT_MINUTES stand in
+    updates: tuple[UpdateFact, ...] = ()
+    silence: float | None = None
+    waits: tuple[float, ...] = ()
+    channels: tuple[Reach, ...] = ()
+    survey: Survey = Survey()
+
+    @property
+    def start_known(self) -> bool:
+        """Imported history that dates the start at its first update does not say how long customers waited."""
+        return not (self.imported and self.updates and self.updates[0].at <= self.started_at)
+
+    @property
+    def first_from_start(self) -> float | None:
+        return _seconds(self.started_at, self.updates[0].at) if self.updates and self.start_known else None
+
+    @property
+    def first_from_declared(self) -> float | None:
+        return _seconds(self.declared_at, self.updates[0].at) if self.updates and self.declared_at else None
+
+    @property
+    def silence_late(self) -> bool:
+        """Whether the next update is overdue now."""
+        return self.silence is not None and self.silence > (self.interval if self.updates else self.first_allowed)
+
+    @property
+    def due(self) -> int:
+        """Updates that were due by a time: published ones, and the one that is overdue."""
+        return sum(u.late is not None for u in self.updates) + self.silence_late
+
+    @property
+    def late(self) -> int:
+        return sum(u.late is True for u in self.updates) + self.silence_late
+
+    @property
+    def gaps(self) -> list[tuple[float, bool]]:
+        """(seconds, kept) between one update and the next that was due; the running one once it is too long."""
+        found = [(u.after, not u.late) for u in self.updates[1:] if u.late is not None]
+        if self.updates and self.silence is not None and self.silence_late:
+            found.append((self.silence, False))
+        return found
+
+    @property
+    def cadence(self) -> float | None:
+        return _share(sum(kept for _gap, kept in self.gaps), len(self.gaps))
+
+    @property
+    def longest_gap(self) -> float | None:
+        return max((gap for gap, _kept in self.gaps), default=None)
+
+    @property
+    def duration(self) -> float | None:
+        return _seconds(self.started_at, self.resolved_at) if self.resolved_at else None
+
+    @property
+    def waited(self) -> float | None:
+        return sum(self.waits) if self.waits else None
+
+    @property
+    def reach(self) -> Reach:
+        return total_reach(self.channels)
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Several incidents (or one) in the same figures."""
+
+    incidents: int
+    updates: int
+    told: int  # incidents with at least one update
+    first_from_start: float | None  # medians
+    first_from_declared: float | None
+    late: int
+    due: int
+    gaps: int
+    cadence: float | None
+    longest_gap: float | None
+    wait: float | None  # median of single waits
+    longest_wait: float | None
+    duration: float | None  # median
+    channels: tuple[Reach, ...]
+    reach: Reach
+    survey: Survey
+
+
+def _seconds(start: datetime, end: datetime) -> float:
+    """Never negative: an update may be published before what is later found to be the start."""
+    return max(0.0, (end - start).total_seconds())
+
+
+def _share(part: int, whole: int) -> float | None:
+    return part / whole if whole else None
+
+
+# ── Gather: from rows to facts ──────────────────────────────────────────────
+
+
+def gather(incidents: QuerySet[Any], now: datetime | None = None) -> list[IncidentFacts]:
+    """The facts of each incident, newest first, in eight queries."""
+    now = now or timezone.now()
+    chosen = incidents.order_by().values("pk")
+    rows = incidents.order_by("-started_at", "-pk").values(
+        *("pk", "uid", "title", "severity", "stage", "maintenance", "imported_from"),
+        *("started_at", "declared_at", "resolved_at"),
+        *("plan__name", "plan__first_update_minutes", "plan__update_minutes"),
+    )
+    components = _components(chosen)
+    published = _published(chosen)
+    waits = _waits(chosen)
+    reach, invited = _reach(incidents)
+    answers = _answers(chosen)
+    found = []
+    for row in rows:
+        thread = Incident(uid=row["uid"]).thread
+        survey = Survey(invited[thread], *answers.get(row["pk"], (0, {})))
+        found.append(
+            _facts(row, now, components[row["pk"]], published[row["pk"]], waits[row["pk"]], reach[thread], survey)
+        )
+    return found
+
+
+def _facts(
+    row: dict[str, Any],
+    now: datetime,
+    components: list[str],
+    published: list[tuple[int, str, datetime, datetime | None, int]],
+    waits: dict[int, float],
+    channels: list[Reach],
+    survey: Survey,
+) -> IncidentFacts:
+    assumed = row["plan__name"] is None
+    interval = 60.0 * (DEFAULT_MINUTES if assumed else row["plan__update_minutes"])
+    first_allowed = 60.0 * (DEFAULT_MINUTES if assumed else row["plan__first_update_minutes"])
+    imported = row["imported_from"] is not None
+    declared_at = None if imported else row["declared_at"]
+    start, judged = row["started_at"], not row["maintenance"]
+    updates: list[UpdateFact] = []
+    previous: tuple[int, str, datetime, datetime | None, int] | None = None
+    for one in published:
+        number, stage, at, _promise, pk = one
+        late = promise = None
+        if previous is None:
+            after = _seconds(start, at)
+            known = judged and not (imported and at <= start)
+            late = _seconds(declared_at or start, at) > first_allowed if known else None
+        else:
+            after = _seconds(previous[2], at)
+            if judged and previous[1] not in OVER:
+                late = after > interval
+                promise = at <= previous[3] if previous[3] else None
+        updates.append(UpdateFact(number, stage, at, after, late, promise, waits.get(pk, 0.0)))
+        previous = one
+    silence = None
+    if judged and not imported and row["stage"] not in OVER:
+        silence = _seconds(previous[2] if previous else (declared_at or start), now)
+    return IncidentFacts(
+        pk=row["pk"],
+        title=row["title"],
+        severity=row["severity"],
+        stage=row["stage"],
+        plan=row["plan__name"] or "",
+        components=tuple(components),
+        imported=imported,
+        maintenance=row["maintenance"],
+        started_at=start,
+        declared_at=declared_at,
+        resolved_at=row["resolved_at"],
+        first_allowed=first_allowed,
+        interval=interval,
+        assumed=assumed,
+        updates=tuple(updates),
+        silence=silence,
+        waits=tuple(waits.values()),
+        channels=tuple(channels),
+        survey=survey,
+    )
+
+
+def _components(chosen: QuerySet[Any]) -> dict[int, list[str]]:
+    found: dict[int, list[str]] = defaultdict(list)
+    rows = IncidentComponent.objects.filter(incident__in=chosen).order_by("component__position", "component__name")
+    for incident, name in rows.values_list("incident_id", "component__name"):
+        found[incident].append(name)
+    return found
+
+
+def _published(chosen: QuerySet[Any]) -> dict[int, list[tuple[int, str, datetime, datetime | None, int]]]:
+    """(number, stage, published at, next update promised for, id) of each update, by incident, oldest first."""
+    found: dict[int, list[tuple[int, str, datetime, datetime | None, int]]] = defaultdict(list)
+    rows = IncidentUpdate.objects.filter(
+        incident__in=chosen, status=IncidentUpdate.Status.PUBLISHED, published_at__isnull=False
+    ).order_by("published_at", "number")
+    for one in rows.values_list("incident_id", "number", "stage", "published_at", "next_update_at", "id"):
+        found[one[0]].append(one[1:])  # type: ignore[arg-type]  # published_at is not null here
+    return found
+
+
+def _waits(chosen: QuerySet[Any]) -> dict[int, dict[int, float]]:
+    """Seconds that each update waited for approval, {incident: {update: seconds}}.
+
+    From asking until the answer, approval or refusal, summed where it was asked again. An edit ends the wait
+    without an answer: that stretch does not count.
+    """
+    verb = Decision.Verb
+    asked: dict[int, datetime] = {}
+    found: dict[int, dict[int, float]] = defaultdict(dict)
+    steps = (verb.SUBMIT, verb.APPROVE, verb.REJECT, verb.EDIT, verb.WITHDRAW)
+    rows = Decision.objects.filter(incident__in=chosen, update__isnull=False, verb__in=steps).order_by("at", "id")
+    for incident, update, step, at in rows.values_list("incident_id", "update_id", "verb", "at"):
+        since = asked.pop(update, None)
+        if step == verb.SUBMIT:
+            asked[update] = at
+        elif since and step in (verb.APPROVE, verb.REJECT):
+            found[incident][update] = found[incident].get(update, 0.0) + _seconds(since, at)
+    return found
+
+
+def _dispatches(incidents: QuerySet[Any]) -> QuerySet[Dispatch]:
+    # Incident.thread, said in SQL.
+    threads = incidents.order_by().annotate(_thread=Concat(Value("incident-"), F("uid"))).values("_thread")
+    return Dispatch.objects.filter(thread__in=threads).order_by()
+
+
+def _reach(incidents: QuerySet[Any]) -> tuple[dict[str, list[Reach]], Counter[str]]:
+    """By thread: the reach of its updates per channel, and how many people were invited to the survey."""
+    dispatches = _dispatches(incidents)
+    rows = list(dispatches.values_list("id", "thread", "purpose", "channel__name", "channel__provider"))
+    chosen = dispatches.values("pk")
+    outcomes: dict[int, Counter[str]] = defaultdict(Counter)
+    counted = Delivery.objects.filter(dispatch__in=chosen).values_list("dispatch_id", "status").annotate(n=Count("*"))
+    for dispatch, status, n in counted.order_by():
+        outcomes[dispatch][status] += n
+    queued = Batch.objects.filter(
+        dispatch__in=chosen, done_at__isnull=True, repeats=False, dispatch__cancelled_at__isnull=True
+    )
+    left = queued.values_list("dispatch_id").annotate(n=Sum(F("size") - F("done_to"))).order_by()
+    waiting = dict(left)
+    found: dict[str, list[Reach]] = defaultdict(list)
+    invited: Counter[str] = Counter()
+    for pk, thread, purpose, channel, provider in rows:
+        one = _outcome(channel, provider, outcomes[pk], waiting.get(pk, 0))
+        if purpose == Dispatch.Purpose.SURVEY:
+            invited[thread] += one.reached
+        else:
+            found[thread].append(one)
+    return defaultdict(list, {thread: merge(reaches) for thread, reaches in found.items()}), invited
+
+
+def _outcome(channel: str, provider: str, counts: Counter[str], waiting: int) -> Reach:
+    status = Delivery.Status
+    return Reach(
+        channel=channel,
+        broadcast=provider in providers.REGISTRY and providers.get(provider).capabilities.broadcast,
+        reached=sum(counts[s] for s in Delivery.REACHED),
+        failed=counts[status.FAILED],
+        unknown=counts[status.UNKNOWN],
+        skipped=counts[status.SKIPPED],
+        waiting=waiting,
+    )
+
+
+def merge(reaches: Iterable[Reach]) -> list[Reach]:
+    """One for each channel, those that write to people first."""
+    groups: dict[tuple[bool, str], list[Reach]] = defaultdict(list)
+    for one in reaches:
+        groups[one.broadcast, one.channel].append(one)
+    return [_sum(group, channel, broadcast) for (broadcast, channel), group in sorted(groups.items())]
+
+
+def total_reach(reaches: Iterable[Reach]) -> Reach:
+    """All messages to people. A broadcast speaks to everybody by one message, so it is not one of them."""
+    return _sum([one for one in reaches if not one.broadcast])
+
+
+def _sum(group: list[Reach], channel: str = "", broadcast: bool = False) -> Reach:
+    names = ("reached", "failed", "unknown", "skipped", "waiting")
+    return Reach(channel, broadcast, *(sum(getattr(one, name) for one in group) for name in names))
+
+
+def _answers(chosen: QuerySet[Any]) -> dict[int, tuple[int, dict[str, tuple[int, ...]]]]:
+    """By incident: how many answered, and the distribution of each question."""
+    counts: dict[int, Counter[tuple[str, int]]] = defaultdict(Counter)
+    answered: Counter[int] = Counter()
+    rows = SurveyAnswer.objects.filter(incident__in=chosen).values_list("incident_id", *QUESTIONS)
+    for incident, *scores, n in rows.annotate(n=Count("*")).order_by():
+        answered[incident] += n
+        for question, score in zip(QUESTIONS, scores, strict=True):
+            counts[incident][question, score] += n
+    return {
+        incident: (n, {q: tuple(counts[incident][q, score] for score in range(1, 6)) for q in QUESTIONS})
+        for incident, n in answered.items()
+    }
+
+
+def people(incident: Incident) -> tuple[int, int]:
+    """Different people whom at least one message of an incident reached, and to whom one was sent."""
+    broadcast = [key for key in providers.REGISTRY if providers.get(key).capabilities.broadcast]
+    found = (
+        Delivery.objects.filter(dispatch__thread=incident.thread, dispatch__purpose=Dispatch.Purpose.UPDATE)
+        .exclude(dispatch__channel__provider__in=broadcast)
+        .aggregate(
+            reached=Count("recipient_id", distinct=True, filter=Q(status__in=Delivery.REACHED)),
+            all=Count("recipient_id", distinct=True),
+        )
+    )
+    return found["reached"], found["all"]
+
+
+# ── Summaries ───────────────────────────────────────────────────────────────
+
+
+def _median(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return median(known) if known else None
+
+
+def _merge_surveys(surveys: Iterable[Survey]) -> Survey:
+    invited = answered = 0
+    scores = {question: [0] * 5 for question in QUESTIONS}
+    for one in surveys:
+        invited += one.invited
+        answered += one.answered
+        for question, counts in one.scores.items():
+            scores[question] = [a + b for a, b in zip(scores[question], counts, strict=True)]
+    return Survey(invited, answered, {question: tuple(counts) for question, counts in scores.items()})  # type: ignore[misc]
+
+
+def summarise(facts: Sequence[IncidentFacts]) -> Summary:
+    """The figures of these incidents together: medians of times, shares of all gaps and messages and answers."""
+    gaps = [gap for one in facts for gap in one.gaps]
+    waits = [wait for one in facts for wait in one.waits]
+    channels = tuple(merge(reach for one in facts for reach in one.channels))
+    return Summary(
+        incidents=len(facts),
+        updates=sum(len(one.updates) for one in facts),
+        told=sum(bool(one.updates) for one in facts),
+        first_from_start=_median(one.first_from_start for one in facts),
+        first_from_declared=_median(one.first_from_declared for one in facts),
+        late=sum(one.late for one in facts),
+        due=sum(one.due for one in facts),
+        gaps=len(gaps),
+        cadence=_share(sum(kept for _gap, kept in gaps), len(gaps)),
+        longest_gap=max((gap for gap, _kept in gaps), default=None),
+        wait=_median(waits),
+        longest_wait=max(waits, default=None),
+        duration=_median(one.duration for one in facts),
+        channels=channels,
+        reach=total_reach(channels),
+        survey=_merge_surveys(one.survey for one in facts),
+    )
+
+
+@dataclass(frozen=True)
+class Point:
+    """One week (from Monday) or month of a trend."""
+
+    start: date
+    summary: Summary
+
+
+def trend(facts: Sequence[IncidentFacts], first: date, last: date) -> tuple[bool, list[Point]]:
+    """(by week rather than month, a point for every week or month from `first` to `last`, empty ones too)."""
+    weekly = (last - first).days <= WEEKLY_UP_TO_DAYS
+
+    def bucket(day: date) -> date:
+        return day - timedelta(days=day.weekday()) if weekly else day.replace(day=1)
+
+    groups: dict[date, list[IncidentFacts]] = defaultdict(list)
+    for one in facts:
+        groups[bucket(timezone.localdate(one.started_at))].append(one)
+    points, day = [], bucket(first)
+    while day <= last:
+        points.append(Point(day, summarise(groups[day])))
+        day = bucket(day + timedelta(days=7 if weekly else 31))
+    return weekly, points

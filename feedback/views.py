@@ -1,0 +1,87 @@
+"""The survey as customers meet it: no login, no cookie, no JavaScript."""
+
+from typing import Any
+
+from django.conf import settings
+from django.core.exceptions import BadRequest, SuspiciousOperation
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, UnreadablePostError
+from django.http.multipartparser import MultiPartParserError
+from django.shortcuts import render
+from django.utils import translation
+from django.utils.translation import gettext as _
+from django.views.decorators.csrf import csrf_exempt
+from django.views.decorators.http import require_http_methods
+
+from . import surveys
+
+# Three digits and 2,000 characters of any script, form-encoded, with room to spare.
+MAX_BODY = 64 * 1024
+
+
+# The signed token is the authority and no cookie is read, so a forged request can do nothing that its author could
+# not do with the token alone; and the page works where cookies are refused, as mail programs' browsers do.
+@csrf_exempt
+@require_http_methods(["GET", "HEAD", "POST"])
+def survey(request: HttpRequest, token: str) -> HttpResponse:
+    try:
+        invitation = surveys.read(token)
+    except surveys.NoInvitation:
+        title = _("This link does not work")
+        return _say(request, title, _("Part of it may be missing. Please use the link in the message we sent."), 404)
+    except surveys.Gone:
+        title = _("This survey is no longer available")
+        return _say(request, title, _("What it was about has been deleted. There is nothing for you to do."), 410)
+    except surveys.Closed:
+        text = _("It could be answered for %(days)s days. Thank you for wanting to help.") % {
+            "days": settings.SURVEY_OPEN_DAYS
+        }
+        return _say(request, _("This survey is closed"), text, 410)
+    with translation.override(language(invitation)):
+        if invitation.answer is not None:
+            return _page(request, "feedback/thanks.html", {"invitation": invitation})
+        if request.method == "POST":
+            return _answer(request, invitation)
+        return _ask(request, invitation, surveys.SurveyForm())
+
+
+def language(invitation: surveys.Invitation) -> str:
+    """The recipient's language; if we do not speak it, what the browser asks for."""
+    known = dict(settings.LANGUAGES)
+    return invitation.recipient.locale if invitation.recipient.locale in known else translation.get_language()
+
+
+def _answer(request: HttpRequest, invitation: surveys.Invitation) -> HttpResponse:
+    length = request.META.get("CONTENT_LENGTH") or "0"
+    if not length.isdecimal() or int(length) > MAX_BODY:
+        return _say(request, _("This is too long"), _("Please go back and shorten your text."), 413)
+    try:
+        form = surveys.SurveyForm(request.POST)
+    except (BadRequest, SuspiciousOperation, MultiPartParserError, UnreadablePostError):
+        return _say(request, _("This could not be read"), _("Please go back and send it again."), 400)
+    if not form.is_valid():
+        return _ask(request, invitation, form, 422)
+    invitation.record(form.cleaned_data, translation.get_language())
+    # To the same address: reloading the thanks sends nothing twice.
+    return _private(HttpResponseRedirect(request.path, status=303))
+
+
+def _ask(request: HttpRequest, invitation: surveys.Invitation, form: surveys.SurveyForm, status: int = 200) -> Any:
+    return _page(request, "feedback/survey.html", {"invitation": invitation, "form": form}, status)
+
+
+def _say(request: HttpRequest, title: str, text: str, status: int) -> HttpResponse:
+    return _page(request, "feedback/notice.html", {"title": title, "text": text}, status)
+
+
+def _page(request: HttpRequest, template: str, context: dict[str, Any], status: int = 200) -> HttpResponse:
+    response = _private(render(request, template, context, status=status))
+    response["Content-Language"] = translation.get_language()
+    return response
+
+
+def _private(response: HttpResponse) -> Any:
+    """The address is personal: not to be stored, indexed or handed on."""
+    response["Cache-Control"] = "no-store"
+    response["Referrer-Policy"] = "no-referrer"
+    response["X-Robots-Tag"] = "noindex"
+    return response
