@@ -1,0 +1,197 @@
+"""What every registered provider owes the engine, asked of all of them alike."""
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django import forms
+from django.utils import translation
+from django.utils.functional import Promise
+
+from channels.errors import DeliveryError, Transient
+from channels.models import Medium
+from channels.providers import REGISTRY, choices, get
+from channels.providers.base import Addressee, Capabilities, Outcome, Provider
+from tests.fakes import aws, x
+from tests.fakes.smtp import PASSWORD, USER
+
+from .conftest import addressees, make_message
+
+AWS = {"region": "eu-south-1", "access_key_id": aws.ACCESS_KEY, "secret_access_key": aws.SECRET_KEY}
+TOPIC = "arn:aws:sns:eu-south-1:123456789012:incidents"
+SECRETS = [PASSWORD, aws.SECRET_KEY, *x.KEYS.values()]
+# Key → a configuration that its form accepts.
+CONFIGS: dict[str, dict[str, Any]] = {
+    "outbox_email": {},
+    "outbox_sms": {},
+    "outbox_post": {},
+    "smtp": {
+        "host": "127.0.0.1",
+        "port": 25,
+        "security": "none",
+        "user": USER,
+        "password": PASSWORD,
+        "from_address": "status@example.org",
+        "timeout": 5,
+    },
+    "ses": {**AWS, "from_address": "status@example.org"},
+    "eum_sms": {**AWS, "origination_identity": "EXAMPLE"},
+    "sns_topic": {**{k: v for k, v in AWS.items() if k != "region"}, "topic_arn": TOPIC},
+    "x": x.KEYS,
+    "statuspage": {"directory": "/nonexistent"},
+}
+
+
+def publish(directory: Any) -> str:
+    return "etag"
+
+
+@pytest.fixture
+def working(request, settings, tmp_path, make_provider, make_x, fake_service, smtp_server) -> Callable[[str], Provider]:
+    """A provider of the given key whose other end accepts everything."""
+    settings.STATUS_PAGE_PUBLISHER = f"{__name__}.publish"
+    services = {"ses": "sesv2", "eum_sms": "pinpoint-sms-voice-v2", "sns_topic": "sns"}
+
+    def make(key: str) -> Provider:
+        if key == "x":
+            return make_x()
+        changes: dict[str, Any] = {}
+        if key in services:
+            fake = fake_service(services[key])
+            fake.answers["GetAccount"] = {"SendingEnabled": True}
+            fake.answers["DescribeAccountAttributes"] = {"AccountAttributes": []}
+            fake.answers["GetTopicAttributes"] = {"Attributes": {}}
+        elif key == "smtp":
+            changes = {"port": smtp_server(auth=True).port}
+        elif key == "statuspage":
+            changes = {"directory": str(tmp_path / "status")}
+        return make_provider(key, **{**CONFIGS[key], **changes})
+
+    return make
+
+
+@pytest.fixture
+def unreachable(aws_env, settings, tmp_path, make_provider, make_x) -> Callable[[str], Provider]:
+    """A provider of the given key whose other end is not there."""
+    settings.STATUS_PAGE_PUBLISHER = f"{__name__}.publish"
+    (tmp_path / "file").write_text("")
+
+    def make(key: str) -> Provider:
+        for service in ("SESV2", "SNS", "PINPOINT_SMS_VOICE_V2"):
+            aws_env.setenv(f"AWS_ENDPOINT_URL_{service}", "http://127.0.0.1:1")
+        if key == "x":
+            provider = make_x()
+            provider.client.session.get_adapter("https://").port = 1
+            return provider
+        nowhere: dict[str, dict[str, Any]] = {"smtp": {"port": 1}, "statuspage": {"directory": str(tmp_path / "file")}}
+        return make_provider(key, **{**CONFIGS[key], **nowhere.get(key, {})})
+
+    return make
+
+
+each = pytest.mark.parametrize("key", list(REGISTRY))
+# Those that reach over a network; the outboxes cannot fail to.
+each_remote = pytest.mark.parametrize("key", [key for key in REGISTRY if not key.startswith("outbox_")])
+
+
+def people(provider: Provider) -> list[Addressee]:
+    return addressees(provider.capabilities.max_batch, provider.capabilities.medium)
+
+
+def test_every_provider_is_asked():
+    assert set(CONFIGS) == set(REGISTRY)
+    assert [key for key, _label in choices()] == list(REGISTRY)
+
+
+@each
+def test_its_capabilities_make_sense(key):
+    can = get(key).capabilities
+    assert isinstance(can, Capabilities)
+    assert can.form in ("email", "sms", "post", "event", "page")
+    assert can.medium in Medium.values
+    assert can.max_batch >= 1
+    assert can.broadcast == (can.medium == Medium.BROADCAST)
+    assert (can.form == "sms") == (can.max_segments is not None)
+    assert (can.form == "post") == (can.max_weight is not None)
+
+
+@each
+def test_its_label_can_be_translated(key):
+    label = get(key).label
+    assert isinstance(label, Promise)
+    with translation.override("en"):
+        assert ":" in str(label)
+
+
+@each
+def test_its_form_takes_its_settings_and_explains_itself(key):
+    form_class = get(key).config_form
+    form = form_class(CONFIGS[key])
+    assert form.is_valid(), form.errors
+    assert form_class().as_div() is not None
+    for name, field in form.fields.items():
+        assert isinstance(field.label, Promise), name
+        secret = any(word in name for word in ("secret", "password", "token", "consumer_key"))
+        assert isinstance(field.widget, forms.PasswordInput) is secret, name
+
+
+@each
+def test_its_form_never_shows_a_credential_again(key):
+    drawn = get(key).config_form(CONFIGS[key]).as_div()
+    assert not [secret for secret in SECRETS if secret in drawn]
+
+
+@each
+def test_it_gives_one_outcome_each_in_order(key, working):
+    provider = working(key)
+    chosen = people(provider)
+    outcomes = provider.send(make_message(), chosen)
+    assert len(outcomes) == len(chosen)
+    assert all(isinstance(o, Outcome) and o.error is None and o.ref for o in outcomes), outcomes
+    if not provider.capabilities.broadcast:
+        assert len({o.ref for o in outcomes}) == len(chosen)
+
+
+@each
+def test_its_probe_succeeds_and_says_something_or_nothing(key, working):
+    assert isinstance(working(key).probe(), str)
+
+
+@each
+def test_it_can_be_closed_before_use_and_twice(key, working):
+    provider = working(key)
+    provider.close()
+    provider = working(key)
+    provider.probe()
+    provider.close()
+    provider.close()
+
+
+@each_remote
+def test_it_raises_when_nobody_is_there(key, unreachable):
+    provider = unreachable(key)
+    with pytest.raises(DeliveryError) as caught:
+        provider.send(make_message(), people(provider))
+    if key != "statuspage":  # a path that is a file stays one
+        assert type(caught.value) is Transient
+    with pytest.raises(DeliveryError):
+        provider.probe()
+
+
+@each_remote
+def test_it_keeps_credentials_to_itself(key, working, unreachable, caplog):
+    caplog.set_level(logging.DEBUG)
+    good, bad = working(key), None
+    good.probe()
+    good.send(make_message(), people(good))
+    said = [repr(good), str(good)]
+    bad = unreachable(key)
+    with pytest.raises(DeliveryError) as caught:
+        bad.send(make_message(), people(bad))
+    said += [str(caught.value), repr(caught.value), caught.value.detail, repr(bad)]
+    # The test server's own log tells what it was sent.
+    said += [record.getMessage() for record in caplog.records if record.name != "mail.log"]
+    # An API key and an access token are public parts of a signature; the secrets belonging to them are not.
+    hidden = [PASSWORD, aws.SECRET_KEY, x.KEYS["consumer_secret"], x.KEYS["access_token_secret"]]
+    assert not [(secret, text) for secret in hidden for text in said if secret in text]

@@ -1,0 +1,76 @@
+"""What every test stands on: a database like production's, its own data directory, a cache of its own."""
+
+import importlib
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.db import connection, connections
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+# The marks and fixtures by which a test asks for the database.
+DATABASE = {"django_db", "db", "transactional_db", "django_db_setup"}
+
+
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings(django_db_modify_db_settings_parallel_suffix: None) -> None:
+    """SQLite in a file, as in production: in memory its threads would share one connection and its locks."""
+    default = connections["default"]
+    if default.vendor == "sqlite":
+        name = f"test-{os.environ.get('PYTEST_XDIST_WORKER', 'main')}-{os.getpid()}.sqlite3"
+        default.settings_dict["TEST"]["NAME"] = os.path.join(os.environ["TEST_DATA_DIR"], name)
+        _flush_past_triggers(default)
+
+
+def _flush_past_triggers(database: BaseDatabaseWrapper) -> None:
+    """SQLite empties tables row by row after a test with real transactions, and our guards forbid just that."""
+    flush = database.ops.sql_flush
+
+    def sql_flush(*args: Any, **kwargs: Any) -> list[str]:
+        with database.cursor() as cursor:
+            cursor.execute("SELECT name, sql FROM sqlite_master WHERE type = 'trigger'")
+            triggers = cursor.fetchall()
+        drop = [f"DROP TRIGGER {database.ops.quote_name(name)}" for name, _sql in triggers]
+        return [*drop, *flush(*args, **kwargs), *(sql for _name, sql in triggers)]
+
+    database.ops.sql_flush = sql_flush  # type: ignore[method-assign]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    on_postgres = connections["default"].vendor == "postgresql"
+    for item in items:
+        if not DATABASE & {*getattr(item, "fixturenames", ()), *(mark.name for mark in item.iter_markers())}:
+            item.add_marker("no_database")
+        if item.get_closest_marker("postgres_only") and not on_postgres:
+            item.add_marker(pytest.mark.skip(reason="needs PostgreSQL: set DATABASE_URL, or use ./run test"))
+
+
+@pytest.fixture(autouse=True)
+def data_dir(settings, tmp_path: Path) -> Path:
+    """A data directory and a cache that no other test has seen."""
+    settings.DATA_DIR = tmp_path
+    settings.CACHES = {
+        "default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache", "LOCATION": str(tmp_path)}
+    }
+    # The real hasher is slow on purpose; a test makes many people.
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+    return tmp_path
+
+
+@pytest.fixture
+def unguarded(db: None) -> None:
+    """Without the database's guards until the test's end: for a past that is told, not lived."""
+    guards = importlib.import_module("incidents.migrations.0002_guards")
+    guards.drop(None, connection.schema_editor())
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """Path of a Chromium for Playwright (`executable_path`); without one the test is skipped."""
+    for name in ("chromium", "chromium-browser", "google-chrome"):
+        path = shutil.which(name)
+        if path:
+            return path
+    pytest.skip("Chromium is missing: apt-get install chromium")

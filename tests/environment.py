@@ -1,0 +1,14 @@
+"""Loaded before Django's settings (pyproject.toml, addopts): the environment of a test run."""
+
+import atexit
+import os
+import shutil
+import tempfile
+
+os.environ.setdefault("SECRET_KEY", "only-for-tests")
+if "TEST_DATA_DIR" not in os.environ:  # the processes of one run share the controller's
+    os.environ["TEST_DATA_DIR"] = tempfile.mkdtemp(prefix="commsportal-test-")
+    atexit.register(shutil.rmtree, os.environ["TEST_DATA_DIR"], ignore_errors=True)
+os.environ["DATA_DIR"] = os.environ["TEST_DATA_DIR"]
+# whitenoise warns about a missing folder, and warnings are errors.
+os.makedirs(os.path.join(os.environ["DATA_DIR"], "static"), exist_ok=True)

@@ -1,0 +1,274 @@
+"""A fake of AWS services on loopback, built on botocore's own service models.
+
+It checks requests as the models say (required, type, length, range, enum, pattern) and answers typed shapes. Errors,
+throttles, silences and dropped replies are scripted. It is a fake: what passes here was never verified on AWS.
+"""
+
+import json
+import re
+import threading
+from collections import defaultdict, deque
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cache
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qsl, unquote
+from xml.sax.saxutils import escape
+
+import botocore.session
+from botocore.model import OperationModel, ServiceModel, Shape
+from botocore.validate import ParamValidator
+
+ACCESS_KEY = "AKIAFAKEFAKEFAKEFAKE"
+SECRET_KEY = "fake-secret-never-to-be-seen"
+
+
+@dataclass(frozen=True)
+class Fault:
+    """An error answer."""
+
+    code: str
+    message: str = ""
+    status: int = 400
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Drop:
+    """The request was read, then the connection ends without a reply, or (`cut`) in the middle of one."""
+
+    cut: bool = False
+
+
+@dataclass(frozen=True)
+class Hang:
+    """The request was read, and nothing comes back until the fake is closed."""
+
+
+@dataclass(frozen=True)
+class Call:
+    operation: str
+    params: dict[str, Any]
+    peer: tuple[str, int]  # tells connections apart
+
+
+@cache
+def model(service: str) -> ServiceModel:
+    return botocore.session.get_session().get_service_model(service)
+
+
+class FakeAws:
+    """One service. `script()` queues what the next calls of an operation meet; otherwise they succeed."""
+
+    def __init__(self, service: str) -> None:
+        self.model = model(service)
+        self.calls: list[Call] = []
+        self.invalid: list[str] = []
+        self.answers: dict[str, dict[str, Any]] = {}
+        self.keys = {ACCESS_KEY}
+        self.closing = threading.Event()
+        self._scripts: dict[str, deque[Any]] = defaultdict(deque)
+        self._lock = threading.Lock()
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"fake": self}))
+        self._server.daemon_threads = True
+        self._server.block_on_close = False
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
+        self._thread.start()
+
+    def script(self, operation: str, *steps: Fault | Drop | Hang | None) -> None:
+        """None stands for a success in between."""
+        self._scripts[operation].extend(steps)
+
+    def close(self) -> None:
+        self.closing.set()
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    def params(self, operation: str) -> list[dict[str, Any]]:
+        return [c.params for c in self.calls if c.operation == operation]
+
+    # ── What the handler asks ──
+
+    def accept(self, operation: OperationModel, params: dict[str, Any], peer: tuple[str, int]) -> Any:
+        """A Fault, Drop or Hang; or the answer."""
+        with self._lock:
+            self.calls.append(Call(operation.name, params, peer))
+            problems = list(problems_of(params, operation.input_shape))
+            if problems:
+                self.invalid += problems
+                return Fault(self._validation_code(), "; ".join(problems))
+            script = self._scripts[operation.name]
+            step = script.popleft() if script else None
+            if step is not None:
+                return step
+            answer = self.answers.get(operation.name) or example(operation.output_shape, len(self.calls))
+            wrong = list(problems_of(answer, operation.output_shape))
+            assert not wrong, f"the fake's own answer does not fit the model: {wrong}"
+            return answer
+
+    def _validation_code(self) -> str:
+        return {"sesv2": "BadRequestException", "sns": "InvalidParameter"}.get(
+            self.model.service_name, "ValidationException"
+        )
+
+
+def example(shape: Shape | None, number: int) -> dict[str, Any]:
+    """The string members of an answer, filled in."""
+    members = getattr(shape, "members", {})
+    return {name: f"fake-{name.lower()}-{number}" for name, one in members.items() if one.type_name == "string"}
+
+
+def problems_of(value: Any, shape: Shape | None) -> Iterator[str]:
+    """Whatever of a value does not fit the model."""
+    if shape is None:
+        return
+    report = ParamValidator().validate(value, shape)
+    if report.has_errors():
+        yield report.generate_report()
+    yield from _finer(value, shape, shape.name)
+
+
+def _finer(value: Any, shape: Shape, path: str) -> Iterator[str]:
+    """What botocore's own validator leaves out: maximum, enum, pattern."""
+    if isinstance(value, dict) and shape.type_name == "structure":
+        for name, one in value.items():
+            if name in shape.members:
+                yield from _finer(one, shape.members[name], f"{path}.{name}")
+    elif isinstance(value, dict) and shape.type_name == "map":
+        for name, one in value.items():
+            yield from _finer(name, shape.key, f"{path} key")
+            yield from _finer(one, shape.value, f"{path}.{name}")
+    elif isinstance(value, list) and shape.type_name == "list":
+        for n, one in enumerate(value):
+            yield from _finer(one, shape.member, f"{path}[{n}]")
+    size = value if isinstance(value, int | float) else len(value) if isinstance(value, str | list | dict) else 0
+    if "max" in shape.metadata and size > shape.metadata["max"]:
+        yield f"{path}: {size} is more than {shape.metadata['max']}"
+    if isinstance(value, str) and shape.type_name == "string":
+        if shape.enum and value not in shape.enum:
+            yield f"{path}: {value!r} is not one of {shape.enum}"
+        pattern = shape.metadata.get("pattern")
+        if pattern and not re.fullmatch(pattern, value):
+            yield f"{path}: {value!r} does not match {pattern}"
+
+
+class _Handler(BaseHTTPRequestHandler):
+    fake: FakeAws
+    protocol_version = "HTTP/1.1"
+    wbufsize = -1  # one write a reply
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        found = re.search(r"Credential=([^/]+)/\d+/([^/]+)/([^/]+)/aws4_request", self.headers.get("Authorization", ""))
+        if not found or found[1] not in self.fake.keys:
+            code = "InvalidClientTokenId" if self._protocol == "query" else "UnrecognizedClientException"
+            self._fault(Fault(code, "The security token included in the request is invalid.", 403))
+            return
+        operation, params = self._parse(body)
+        step = self.fake.accept(operation, params, self.client_address)
+        if isinstance(step, Fault):
+            self._fault(step)
+        elif isinstance(step, Drop):
+            if step.cut:
+                self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n{")
+                self.wfile.flush()
+            self.close_connection = True
+        elif isinstance(step, Hang):
+            self.fake.closing.wait(60)
+            self.close_connection = True
+        else:
+            self._answer(operation, step)
+
+    do_GET = do_PUT = do_DELETE = do_POST
+
+    @property
+    def _protocol(self) -> str:
+        return self.fake.model.metadata["protocol"]
+
+    def _parse(self, body: bytes) -> tuple[OperationModel, dict[str, Any]]:
+        service = self.fake.model
+        if self._protocol == "json":
+            name = self.headers["X-Amz-Target"].rpartition(".")[2]
+            return service.operation_model(name), json.loads(body or b"{}")
+        if self._protocol == "query":
+            flat = dict(parse_qsl(body.decode(), keep_blank_values=True))
+            operation = service.operation_model(flat.pop("Action"))
+            flat.pop("Version")
+            return operation, _nested(flat, operation.input_shape, "")
+        path = self.path.partition("?")[0]
+        for name in service.operation_names:
+            operation = service.operation_model(name)
+            pattern = re.sub(
+                r"\\{(\w+)\\}", r"(?P<\1>[^/]+)", re.escape(operation.http["requestUri"].partition("?")[0])
+            )
+            found = re.fullmatch(pattern, path)
+            if found and operation.http["method"] == self.command:
+                uri = {k: unquote(v) for k, v in found.groupdict().items()}
+                return operation, {**json.loads(body or b"{}"), **uri}
+        raise AssertionError(f"no operation of {service.service_name} at {self.command} {path}")
+
+    def _answer(self, operation: OperationModel, answer: dict[str, Any]) -> None:
+        if self._protocol == "query":
+            inner = "".join(_xml(name, value) for name, value in answer.items())
+            name = operation.name
+            self._write(200, f"<{name}Response><{name}Result>{inner}</{name}Result></{name}Response>")
+        else:
+            self._write(200, json.dumps(answer))
+
+    def _fault(self, fault: Fault) -> None:
+        if self._protocol == "query":
+            inner = _xml("Type", "Sender") + _xml("Code", fault.code) + _xml("Message", fault.message)
+            self._write(fault.status, f"<ErrorResponse><Error>{inner}</Error></ErrorResponse>")
+        else:
+            body = {"__type": fault.code, "message": fault.message, "Message": fault.message, **fault.extra}
+            self._write(fault.status, json.dumps(body), {"x-amzn-ErrorType": fault.code})
+
+    def _write(self, status: int, text: str, headers: Mapping[str, str] | None = None) -> None:
+        data = text.encode()
+        self.send_response(status)
+        for name, value in {"Content-Length": str(len(data)), **(headers or {})}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, *args: Any) -> None:
+        pass
+
+
+def _nested(flat: dict[str, str], shape: Shape, prefix: str) -> Any:
+    """Parameters of the query protocol, as a structure again (structures and maps of strings, as SNS has them)."""
+    if shape.type_name == "structure":
+        return {
+            name: _nested(flat, one, f"{prefix}{name}")
+            for name, one in shape.members.items()
+            if any(key == f"{prefix}{name}" or key.startswith(f"{prefix}{name}.") for key in flat)
+        }
+    if shape.type_name == "map":
+        key, value = shape.key.serialization.get("name", "key"), shape.value.serialization.get("name", "value")
+        found, n = {}, 1
+        while f"{prefix}.entry.{n}.{key}" in flat:
+            below = {k: v for k, v in flat.items() if k.startswith(f"{prefix}.entry.{n}.{value}")}
+            found[flat[f"{prefix}.entry.{n}.{key}"]] = _nested(below, shape.value, f"{prefix}.entry.{n}.{value}.")
+            n += 1
+        return found
+    return flat[prefix]
+
+
+def _xml(name: str, value: Any) -> str:
+    if isinstance(value, dict):
+        entries = (f"<entry><key>{escape(k)}</key><value>{escape(v)}</value></entry>" for k, v in value.items())
+        return f"<{name}>{''.join(entries)}</{name}>"
+    return f"<{name}>{escape(str(value))}</{name}>"
+
+
+@contextmanager
+def fake_aws(service: str) -> Iterator[FakeAws]:
+    fake = FakeAws(service)
+    try:
+        yield fake
+    finally:
+        fake.close()

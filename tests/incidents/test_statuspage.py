@@ -1,0 +1,321 @@
+import re
+from datetime import timedelta
+from html.parser import HTMLParser
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+import time_machine
+from django.conf import settings
+from django.utils import timezone
+
+from incidents import declaring
+from incidents.models import Component, Incident, IncidentUpdate
+from tests import make
+
+pytestmark = pytest.mark.django_db
+FRONT_QUERIES = 5
+
+
+def told(*components, stage="investigating", **kwargs) -> Incident:
+    """An incident of which customers were told, up to this stage."""
+    incident = make.incident(make.incident_manager(), *components, **kwargs)
+    make.published(incident.updates.get())
+    if stage != "investigating":
+        say(incident, stage)
+    return incident
+
+
+def say(incident: Incident, stage: str, **changes) -> IncidentUpdate:
+    update = declaring.start_draft(incident, incident.declared_by, stage)
+    if changes:
+        update.edit(incident.declared_by, update.version, **changes)
+    return make.published(update)
+
+
+@pytest.fixture(autouse=True)
+def _plan():
+    make.plan(make.channel())
+    make.recipients(2)
+
+
+class _Links(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[tuple[str, str]] = []
+
+    def handle_starttag(self, tag, attrs):
+        self.found += [(tag, value) for name, value in attrs if name in ("src", "href") and value]
+
+
+# ── Words first ──
+
+
+def test_all_is_well_in_words(client):
+    make.component("Checkout")
+    page = client.get("/").content.decode()
+    assert "All systems operational</h1>" in page
+    assert "Happening now" not in page
+
+
+def test_the_headline_names_the_worst_and_where(client):
+    told(make.component("Checkout"))
+    told(make.component("Search"), state="degraded_performance", severity="sev3")
+    assert "Partial outage: Checkout</h1>" in client.get("/").content.decode()
+
+
+def test_a_long_headline_counts_the_rest(client):
+    told(*[make.component(f"Service {i}") for i in range(5)])
+    assert "Service 0, Service 1, Service 2 and 2 more</h1>" in client.get("/").content.decode()
+
+
+def test_an_open_incident_speaks_even_when_every_component_works(client):
+    told(make.component("Checkout"), state="operational", title="Old receipts <missing>")
+    page = client.get("/").content.decode()
+    assert "Investigating: Old receipts &lt;missing&gt;</h1>" in page
+    assert "All systems operational" not in page
+
+
+def test_maintenance_does_not_hide_an_incident(client):
+    upkeep = told(make.component("Search"), state="under_maintenance", severity="sev4", title="Upkeep")
+    Incident.objects.filter(pk=upkeep.pk).update(maintenance=True, stage="in_progress")
+    page = client.get("/").content.decode()
+    assert "Under maintenance: Search</h1>" in page
+    assert "cp-headline cp-tone-under_maintenance" in page
+    told(make.component("Checkout"), state="operational", title="Receipts are late")
+    page = client.get("/").content.decode()
+    assert "Investigating: Receipts are late</h1>" in page
+    assert "cp-headline cp-tone-degraded_performance" in page
+
+
+def test_open_incidents_come_before_components_with_the_newest_words_first(client):
+    incident = told(make.component("Checkout"))
+    say(incident, "identified", words={"en": {"issue": "We found the broken switch."}})
+    page = client.get("/").content.decode()
+    assert page.index("Card payments fail") < page.index('id="components"')
+    assert page.index("We found the broken switch.") < page.index("Payments with Checkout fail")
+    assert page.index('role="status"') < page.index("We found the broken switch.")
+
+
+def test_promises_are_shown_with_their_zone(client):
+    with time_machine.travel("2026-11-23T12:00:00+00:00", tick=False):
+        incident = told(make.component("Checkout"))
+        due = timezone.now() + timedelta(minutes=30)
+        say(incident, "identified", next_update_at=due, expected_resolution_at=due + timedelta(hours=2))
+        page = client.get("/").content.decode()
+    assert '<time datetime="2026-11-23T13:30:00+01:00" data-day="today">13:30 CET</time>' in page
+    assert '<time datetime="2026-11-23T15:30:00+01:00" data-day="today">15:30 CET</time>' in page
+
+
+def test_an_incident_that_ended_stays_for_14_days(client):
+    with time_machine.travel(timezone.now() - timedelta(days=13)):
+        told(make.component("Checkout"), stage="resolved", title="Recent trouble")
+    with time_machine.travel(timezone.now() - timedelta(days=15)):
+        told(make.component("Search"), stage="resolved", title="Forgotten trouble")
+    page = client.get("/").content.decode()
+    assert "All systems operational</h1>" in page
+    assert "Recent trouble" in page
+    assert "Forgotten trouble" not in page
+    assert "Forgotten trouble" in client.get("/history/").content.decode()
+
+
+# ── Only what was published ──
+
+
+@pytest.mark.parametrize("step", ["draft", "in_review", "approved"])
+def test_nothing_of_an_unpublished_update_is_visible(client, step):
+    incident = make.incident(None, make.component("Checkout"), title="Hush hush")
+    update = incident.updates.get()
+    if step != "draft":
+        update.submit(update.author)
+    if step == "approved":
+        update.approve(make.communications_manager(), typed_count=update.reach().total)
+    for address in (
+        "/",
+        "/history/",
+        "/history.atom",
+        "/history.rss",
+        "/api/v2/summary.json",
+        "/api/v2/incidents.json",
+    ):
+        body = client.get(address).content.decode()
+        assert "Hush" not in body, address
+        assert "Partial outage" not in body, address
+    missing = client.get(f"/incidents/{incident.uid}/")
+    assert missing.status_code == 404
+    assert "Hush" not in missing.content.decode()
+
+
+def test_the_next_draft_does_not_leak_from_a_public_incident(client):
+    incident = told(make.component("Checkout"))
+    extra = make.component("Payroll secrets")
+    update = declaring.start_draft(incident, incident.declared_by, "resolved")
+    update.edit(
+        incident.declared_by,
+        update.version,
+        words={"en": {"issue": "Unfinished sentence"}},
+        component_states={**update.component_states, str(extra.pk): "major_outage"},
+    )
+    for address in ("/", f"/incidents/{incident.uid}/", "/api/v2/summary.json", "/history.atom"):
+        body = client.get(address).content.decode()
+        assert "Unfinished sentence" not in body, address
+        assert "ajor outage" not in body, address
+
+
+def test_a_component_that_is_not_for_the_page_is_on_none(client):
+    hidden = make.component("Back office")
+    Component.objects.filter(pk=hidden.pk).update(showcase=False)
+    told(make.component("Checkout"), hidden)
+    for address in ("/", "/api/v2/components.json", "/api/v2/summary.json"):
+        names = client.get(address).content.decode()
+        assert "Checkout" in names
+        assert '"Back office"' not in names
+        assert ">Back office<" not in names
+
+
+def test_an_unknown_incident_is_a_page_that_says_so(client):
+    response = client.get("/incidents/nosuchthing/")
+    assert response.status_code == 404
+    assert "See the current status" in response.content.decode()
+
+
+# ── Languages ──
+
+
+def test_the_language_comes_from_the_browser_or_the_address_and_stays_in_links(client):
+    incident = told(make.component("Checkout"))
+    say(incident, "identified", words={"it": {"issue": "Trovato il guasto."}, "en": {"issue": "Found the fault."}})
+    english = client.get("/", headers={"accept-language": "en"}).content.decode()
+    italian = client.get("/", headers={"accept-language": "it-CH,it;q=0.9,en;q=0.5"}).content.decode()
+    asked = client.get("/?lang=it", headers={"accept-language": "en"})
+    assert "Found the fault." in english
+    assert "Trovato il guasto." not in english
+    assert '<html lang="it"' in italian
+    assert "Trovato il guasto." in italian
+    assert "Trovato il guasto." in asked.content.decode()
+    assert f'href="/incidents/{incident.uid}/?lang=it"' in asked.content.decode()
+    assert asked["Content-Language"] == "it"
+
+
+def test_words_missing_in_a_language_are_shown_in_another_and_marked(client):
+    make.plan(*[], locales=("en",), severities=["sev1"])
+    told(make.component("Checkout"), severity="sev1")
+    page = client.get("/?lang=it").content.decode()
+    assert "Payments with Checkout fail" in page
+    assert '<div lang="en">' in page
+
+
+@pytest.mark.parametrize("lang", ["xx", "", "../../etc", "it\0", "<script>"])
+def test_a_language_that_we_do_not_speak_is_ignored(client, lang):
+    response = client.get("/", {"lang": lang})
+    assert response.status_code == 200
+    assert "<script>" not in response.content.decode()
+
+
+def test_a_cookie_does_not_choose_the_language_of_a_shared_page(client):
+    client.cookies["django_language"] = "it"
+    assert '<html lang="en"' in client.get("/").content.decode()
+
+
+# ── For caches, phones and careful readers ──
+
+
+@pytest.mark.parametrize("address", ["/", "/history/", "/history.atom", "/history.rss", "/api/v2/summary.json"])
+def test_no_cookie_is_set_and_unchanged_pages_are_not_sent_again(client, address):
+    told(make.component("Checkout"))
+    first = client.get(address)
+    assert not first.cookies
+    assert "Cookie" not in first.get("Vary", "")
+    again = client.get(address, headers={"if-none-match": first["ETag"]})
+    assert again.status_code == 304
+    assert not again.content
+    told(make.component("Search"), title="Search is down")
+    assert client.get(address, headers={"if-none-match": first["ETag"]}).status_code == 200
+
+
+def test_pages_stay_small_and_load_nothing_from_elsewhere(client):
+    components = [make.component(f"Component number {i}", f"Group {i % 4}") for i in range(30)]
+    for i in range(6):
+        incident = told(components[i], title=f"Trouble {i}")
+        for stage in ("identified", "identified", "monitoring", "monitoring", "monitoring", "monitoring"):
+            say(incident, stage)
+    page = client.get("/").content
+    files = ["portal/status.css", "portal/status.js"]
+    size = sum((Path(settings.BASE_DIR) / "static" / name).stat().st_size for name in files)
+    assert len(page) + size < 50_000
+    assert "All 7 updates" in page.decode()
+    links = _Links()
+    links.feed(page.decode())
+    loaded = [value for tag, value in links.found if tag in ("script", "img", "iframe") or value.endswith(".css")]
+    assert loaded == [f"/static/{name}" for name in files]
+
+
+@pytest.mark.parametrize("method", ["post", "put", "delete"])
+def test_readers_only_read(client, method):
+    for address in ("/", "/history/", "/api/v2/summary.json", "/history.atom"):
+        assert getattr(client, method)(address).status_code == 405
+
+
+def test_the_number_of_queries_does_not_grow(client, django_assert_num_queries):
+    def measure(front: int, one: int, archive: int) -> None:
+        with django_assert_num_queries(front):
+            client.get("/")
+        with django_assert_num_queries(one):
+            client.get(f"/incidents/{incident.uid}/")
+        with django_assert_num_queries(archive):
+            client.get("/history/")
+
+    incident = told(make.component("Checkout"))
+    measure(FRONT_QUERIES, 4, 4)
+    for i in range(4):
+        other = told(make.component(f"More {i}", f"Group {i}"))
+        say(other, "monitoring")
+        say(incident, "monitoring")
+    measure(FRONT_QUERIES, 4, 4)
+
+
+# ── History ──
+
+
+def test_the_archive_goes_by_month_and_turns_pages(client):
+    for month in (1, 2, 3):
+        for i in range(12):
+            Incident.objects.create(title=f"Past {month}-{i}", stage="resolved", started_at=f"2026-0{month}-10T10:00Z")
+    # The last minute of January in Rome is still January there.
+    Incident.objects.create(title="New Year in Rome", stage="resolved", started_at="2025-12-31T23:30Z")
+    for incident in Incident.objects.all():
+        at = incident.started_at
+        Incident.objects.filter(pk=incident.pk).update(
+            published_at=at, resolved_at=at, imported_from=f"archive:{incident.pk}"
+        )
+        IncidentUpdate.objects.create(
+            incident=incident,
+            number=1,
+            stage="resolved",
+            status="published",
+            imported=True,
+            published_at=at,
+            manifest={"page": {"en": {"subject": "", "text": "Over.", "html": "<p>Over.</p>"}}},
+        )
+    first, second = (client.get(f"/history/?page={n}").content.decode() for n in (1, 2))
+    assert "March 2026" in first
+    assert first.count("<article") == 24
+    assert 'href="?page=2"' in first
+    assert "January 2026" in second
+    assert second.count("<article") == 13
+    assert "December" not in second
+    assert client.get("/history/?page=99").content.decode().count("<article") == 13
+    assert client.get("/history/?page=abc").status_code == 200
+
+
+def test_an_empty_archive_says_what_it_is_for(client):
+    assert "Nothing has happened yet" in client.get("/history/").content.decode()
+
+
+def test_headings_leave_out_no_level(client):
+    incident = told(make.component("Search"))
+    for path in ("/", f"/incidents/{incident.uid}/", "/history/"):
+        page = client.get(path).content.decode()
+        levels = [int(level) for level in re.findall(r"<h([1-6])", page)]
+        assert levels[0] == 1
+        assert all(after - before <= 1 for before, after in pairwise(levels)), (path, levels)

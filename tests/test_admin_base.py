@@ -1,0 +1,158 @@
+"""The admin as a whole: its base classes, its people, its way in."""
+
+import pytest
+from django.contrib import admin
+from django.contrib.auth.models import Permission, User
+from django.test import Client
+from django.urls import reverse
+from unfold.admin import ModelAdmin
+
+from commsportal.admin import PortalModelAdmin
+from tests import make
+
+pytestmark = pytest.mark.django_db
+
+
+def staff_with(*codenames: str, **kwargs) -> Client:
+    one = make.user(**kwargs)
+    one.user_permissions.set(Permission.objects.filter(codename__in=codenames))
+    client = Client()
+    client.force_login(one)
+    client.user = one
+    return client
+
+
+def test_every_model_wears_the_theme_and_starts_from_the_base():
+    assert [m for m, a in admin.site._registry.items() if not isinstance(a, PortalModelAdmin | ModelAdmin)] == []
+    ours = [a for m, a in admin.site._registry.items() if m._meta.app_label in ("incidents", "channels", "auth")]
+    assert ours
+    assert all(isinstance(a, PortalModelAdmin) for a in ours)
+
+
+def test_the_queue_has_no_admin():
+    assert not [m for m in admin.site._registry if m._meta.app_label == "django_q"]
+
+
+def test_the_base_knows_no_app():
+    import ast
+    from pathlib import Path
+
+    for name in ("admin.py", "users.py"):
+        tree = ast.parse(Path("commsportal", name).read_text())
+        modules = {n.module or "" for n in ast.walk(tree) if isinstance(n, ast.ImportFrom)}
+        modules |= {a.name for n in ast.walk(tree) if isinstance(n, ast.Import) for a in n.names}
+        assert not [m for m in modules if m.split(".")[0] in ("channels", "incidents", "feedback")]
+
+
+def test_logging_in_leads_to_the_dashboard():
+    make.user(username="marta")
+    response = Client().post("/admin/login/", {"username": "marta", "password": "pw"})
+    assert response.url == "/admin/"
+
+
+def test_the_demo_lists_its_people_and_nothing_else_does(settings):
+    assert "commsportal-demo" not in Client().get("/admin/login/").content.decode()
+    settings.PORTAL_DEMO = True
+    page = Client().get("/admin/login/").content.decode()
+    assert "commsportal-demo" in page
+    assert "Marta Rinaldi" in page
+
+
+def test_the_sidebar_offers_only_what_opens():
+    client = staff_with("view_incident")
+    page = client.get("/admin/").content.decode()
+    assert reverse("admin:incidents_incident_changelist") in page
+    for name in ("auth_user_changelist", "channels_channel_changelist", "incidents_incident_declare"):
+        assert reverse(f"admin:{name}") not in page
+
+
+@pytest.mark.parametrize("role", [make.incident_manager, make.communications_manager])
+def test_every_link_of_the_sidebar_opens(role):
+    from unfold.sites import UnfoldAdminSite
+
+    client = Client()
+    client.force_login(role())
+    response = client.get("/admin/")
+    assert isinstance(admin.site, UnfoldAdminSite) or response.status_code == 200
+    links = [i["link"] for group in response.context["sidebar_navigation"] for i in group["items"]]
+    assert len(links) > 8
+    assert [link for link in links if client.get(link).status_code != 200] == []
+
+
+def test_exactly_one_link_of_the_sidebar_is_the_page_that_is_open():
+    client = Client()
+    client.force_login(make.incident_manager())
+    for path, title in [
+        ("/admin/", "Dashboard"),
+        ("/admin/incidents/incident/declare/", "Declare an incident"),
+        ("/admin/incidents/incident/", "Incidents"),
+        ("/admin/incidents/incidentupdate/", "Waiting for approval"),
+    ]:
+        groups = client.get(path).context["sidebar_navigation"]
+        assert [str(i["title"]) for g in groups for i in g["items"] if i["active"]] == [title]
+
+
+# ── People ──
+
+
+def test_editing_people_makes_nobody_a_superuser():
+    client = staff_with("view_user", "change_user")
+    other, boss = make.user(), User.objects.create_superuser("boss", "b@example.com", "pw")
+    data = {
+        "username": other.username,
+        "is_active": "on",
+        "is_staff": "on",
+        "is_superuser": "on",
+        "user_permissions": [Permission.objects.get(codename="delete_user").pk],
+        "date_joined_0": "2026-01-01",
+        "date_joined_1": "10:00",
+    }
+    client.post(reverse("admin:auth_user_change", args=[other.pk]), data)
+    other.refresh_from_db()
+    assert not other.is_superuser
+    assert not other.user_permissions.exists()
+    assert client.post(reverse("admin:auth_user_change", args=[boss.pk]), data).status_code == 403
+    password = reverse("admin:auth_user_password_change", args=[boss.pk])
+    assert client.post(password, {"password1": "x" * 12, "password2": "x" * 12}).status_code == 403
+
+
+def test_nobody_gives_themselves_a_role():
+    client = staff_with("view_user", "change_user")
+    me = client.user
+    data = {
+        "username": me.username,
+        "is_active": "on",
+        "groups": [make.incident_manager().groups.first().pk],
+        "date_joined_0": "2026-01-01",
+        "date_joined_1": "10:00",
+    }
+    client.post(reverse("admin:auth_user_change", args=[me.pk]), data)
+    assert not me.groups.exists()
+
+
+@pytest.mark.parametrize("model", ["user", "group"])
+def test_people_and_groups_open_for_an_administrator(model, admin_client):
+    make.incident_manager()
+    from django.contrib.auth.models import Group
+
+    one = {"user": User, "group": Group}[model].objects.first()
+    for name, args in (("changelist", []), ("add", []), ("change", [one.pk]), ("history", [one.pk])):
+        assert admin_client.get(reverse(f"admin:auth_{model}_{name}", args=args)).status_code == 200
+
+
+def test_a_person_is_made_in_the_admin(admin_client):
+    data = {
+        "username": "newcomer",
+        "password1": "quite-Long-4711",
+        "password2": "quite-Long-4711",
+        "usable_password": "true",
+    }
+    response = admin_client.post(reverse("admin:auth_user_add"), data)
+    assert response.status_code == 302
+    assert User.objects.get(username="newcomer").check_password("quite-Long-4711")
+
+
+def test_staff_without_the_right_do_not_see_people():
+    client = Client()
+    client.force_login(make.communications_manager())
+    assert client.get(reverse("admin:auth_user_changelist")).status_code == 403

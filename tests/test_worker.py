@@ -1,0 +1,323 @@
+"""The worker as an operator meets it: a process of its own, killed in every way there is."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+from threading import Event
+from typing import Any
+from urllib.parse import quote
+
+import psutil
+import psycopg
+import pytest
+from aiosmtpd.controller import Controller
+from django.conf import settings as portal
+from django.db import connection
+from django.utils import timezone
+from django_q.models import OrmQ
+
+from channels import delivery, tasks
+from channels.models import Batch, Channel, Delivery, Dispatch, Heartbeat, Recipient
+from channels.worker import Sweeps
+from incidents import publishing
+from tests import make
+from tests.postgres import free_port
+
+WAVE = 100
+
+
+def until(condition: Callable[[], Any], seconds: float = 45) -> Any:
+    """What `condition` returns once it is true. Fails when the time is over."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        found = condition()
+        if found:
+            return found
+        time.sleep(0.05)
+    raise AssertionError(f"did not happen within {seconds} seconds")
+
+
+class Sink:
+    """A mail server that accepts everything, keeps a ledger of addresses, and rings at a certain count."""
+
+    def __init__(self) -> None:
+        self.ledger: list[str] = []
+        self.bell = Event()
+        self.ring_at = 0
+        self.controller = Controller(self, hostname="127.0.0.1", port=free_port())
+
+    async def handle_DATA(self, _server: Any, _session: Any, envelope: Any) -> str:
+        self.ledger += envelope.rcpt_tos
+        if self.ring_at and len(self.ledger) >= self.ring_at:
+            self.bell.set()
+        return "250 OK"
+
+
+@pytest.fixture
+def sink() -> Iterator[Sink]:
+    sink = Sink()
+    sink.controller.start()
+    yield sink
+    sink.controller.stop()
+
+
+@pytest.fixture
+def channel(transactional_db: None, sink: Sink) -> Channel:
+    config = {
+        "host": "127.0.0.1",
+        "port": sink.controller.port,
+        "security": "none",
+        "from_address": "status@example.com",
+        "timeout": 10,
+    }
+    return make.channel("smtp", config=config)
+
+
+class Worker:
+    """One `manage.py worker` on the test's database, with everything about it short."""
+
+    def __init__(self, folder: Path, **env: Any) -> None:
+        self.log_file = folder / "worker.log"
+        self.env = os.environ | {
+            "DATABASE_URL": database_url(),
+            "DATA_DIR": str(folder),
+            "SECRET_KEY": portal.SECRET_KEY,
+            "WORKERS": "2",
+            "SWEEP_SECONDS": "1",
+            "WORKER_STALE_SECONDS": "3",
+            "DELIVERY_WAVE_SIZE": str(WAVE),
+            "DELIVERY_LEASE_SECONDS": "3",
+            "DELIVERY_SLICE_SECONDS": "1",
+            **{k: str(v) for k, v in env.items()},
+        }
+        self.start()
+
+    def start(self) -> None:
+        with self.log_file.open("ab") as log:
+            command = [sys.executable, portal.BASE_DIR / "manage.py", "worker"]
+            self.process = psutil.Popen(command, env=self.env, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+
+    @property
+    def log(self) -> str:
+        return self.log_file.read_text()
+
+    def beats(self) -> bool:
+        """Whether a heartbeat came that is newer than this call's predecessor."""
+        return Heartbeat.objects.filter(name=tasks.CANARY, at__gt=self.since).exists()
+
+    def ready(self) -> "Worker":
+        self.since = timezone.now()
+        until(self.beats)
+        return self
+
+    def cluster(self) -> psutil.Process:
+        return until(self.process.children)[0]
+
+    def hands(self) -> list[psutil.Process]:
+        """The processes that work on tasks (and the two that feed them)."""
+        return [p for p in self.cluster().children(recursive=True) if not p.children()]
+
+    def busy(self) -> psutil.Process:
+        """One that is talking to the mail server."""
+        return next(p for p in self.hands() if p.net_connections("tcp4"))
+
+    def stop(self, how: int = signal.SIGTERM) -> int:
+        if self.process.poll() is None:
+            self.process.send_signal(how)
+        return self.process.wait(40)
+
+
+def database_url() -> str:
+    database = connection.settings_dict
+    if connection.vendor == "sqlite":
+        return f"sqlite:///{database['NAME']}"
+    host = database["HOST"] or database.get("OPTIONS", {}).get("host", "")
+    login = f"{quote(database['USER'])}:{quote(database['PASSWORD'])}"
+    return f"postgres://{login}@{quote(host, safe='')}:{database['PORT'] or 5432}/{database['NAME']}"
+
+
+@pytest.fixture
+def worker(transactional_db: None, tmp_path: Path) -> Iterator[Callable[..., Worker]]:
+    started: list[Worker] = []
+
+    def start(**env: Any) -> Worker:
+        started.append(Worker(tmp_path, **env))
+        return started[-1]
+
+    yield start
+    family = [p for one in started if one.process.is_running() for p in one.process.children(recursive=True)]
+    for one in started:
+        one.stop()
+    _gone, alive = psutil.wait_procs(family, timeout=10)
+    for process in alive:
+        process.kill()
+    assert not alive
+
+
+def publish(channel: Channel, count: int) -> None:
+    """An approved update to `count` people, published: a wake-up is on the queue, and nothing is sent yet."""
+    make.plan(channel, locales=("en",))
+    make.recipients(count)
+    make.published(make.incident().updates.get())
+
+
+def finished() -> bool:
+    found = Dispatch.objects.filter(expanded_at__isnull=False).exists()
+    return found and not Batch.objects.filter(done_at__isnull=True).exists()
+
+
+def assert_nothing_lost(sink: Sink, count: int, doubtful: int) -> None:
+    """Everybody has one outcome; who did not get the mail is marked as doubtful; nobody got it twice."""
+    assert Delivery.objects.count() == count
+    outcome = dict(Delivery.objects.values_list("recipient_id", "status"))
+    addresses = dict(Recipient.objects.values_list("id", "address"))
+    sent = {addresses[pk] for pk, status in outcome.items() if status == Delivery.Status.SENT}
+    unknown = {addresses[pk] for pk, status in outcome.items() if status == Delivery.Status.UNKNOWN}
+    assert len(sent) + len(unknown) == count
+    assert len(unknown) <= doubtful
+    assert max(Counter(sink.ledger).values()) == 1
+    assert sent <= set(sink.ledger) <= sent | unknown
+
+
+def test_it_loses_nothing_when_a_busy_worker_is_killed_in_the_middle_of_3000_deliveries(worker, channel, sink):
+    sink.ring_at = 1000
+    publish(channel, 3000)
+    one = worker()
+    assert sink.bell.wait(30)
+    one.busy().kill()
+    until(finished)
+    assert_nothing_lost(sink, 3000, doubtful=WAVE)
+    assert Delivery.objects.filter(status="unknown").exclude(code="worker-stopped").count() == 0
+
+
+@pytest.mark.parametrize("victim", ["main process", "sentinel", "whole group"])
+def test_it_resumes_when_the_cluster_is_killed(worker, channel, sink, victim):
+    sink.ring_at = 150
+    publish(channel, 400)
+    one = worker()
+    assert sink.bell.wait(30)
+    cluster = one.cluster()
+    if victim == "main process":
+        cluster.kill()
+    elif victim == "sentinel":
+        cluster.children()[0].kill()
+    else:
+        os.killpg(cluster.pid, signal.SIGKILL)
+    until(finished)
+    assert_nothing_lost(sink, 400, doubtful=2 * WAVE)
+    until(lambda: "Restarting the queue" in one.log)  # orphans may have finished the work before it is noticed
+
+
+def test_it_restarts_a_cluster_that_hangs_after_an_idle_worker_was_killed(worker, channel, sink):
+    one = worker(WORKERS=1).ready()
+    cluster = one.cluster()
+    # The one that waits for work holds the queue's lock, and takes it along.
+    for process in one.hands():
+        process.kill()
+    publish(channel, 50)
+    until(finished)
+    assert not cluster.is_running()
+    assert "nothing was done for 3 seconds" in one.log
+    assert_nothing_lost(sink, 50, doubtful=0)
+
+
+def test_it_finishes_the_wave_in_flight_when_it_is_stopped(worker, channel, sink):
+    sink.ring_at = 150
+    publish(channel, 3000)
+    one = worker()
+    assert sink.bell.wait(30)
+    family = one.process.children(recursive=True)
+    assert one.stop(signal.SIGTERM) == 0
+    assert psutil.wait_procs(family, timeout=5)[1] == []
+    assert not Batch.objects.filter(lease_until__isnull=False).exists()
+    assert Delivery.objects.filter(status=Delivery.Status.SENT).count() == len(sink.ledger) == Delivery.objects.count()
+    assert len(sink.ledger) < 3000
+
+
+def test_it_stops_at_ctrl_c_too(worker):
+    one = worker().ready()
+    family = one.process.children(recursive=True)
+    assert one.stop(signal.SIGINT) == 0
+    assert psutil.wait_procs(family, timeout=5)[1] == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child that its parent died")
+def test_it_takes_its_cluster_along_when_it_is_killed_itself(worker):
+    one = worker().ready()
+    family = one.process.children(recursive=True)
+    one.process.kill()
+    assert psutil.wait_procs(family, timeout=30)[1] == []
+
+
+@pytest.mark.postgres_only
+def test_it_waits_for_a_database_that_went_away(worker, channel, sink):
+    one = worker().ready()
+    database = connection.settings_dict["NAME"]
+    connection.close()
+    with psycopg.connect(database_url().rpartition("/")[0] + "/postgres", autocommit=True) as other:
+        other.execute(f'ALTER DATABASE "{database}" ALLOW_CONNECTIONS false')
+        try:
+            other.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [database])
+            until(lambda: "The database does not answer" in one.log)
+        finally:
+            other.execute(f'ALTER DATABASE "{database}" ALLOW_CONNECTIONS true')
+    until(lambda: "The database answers again" in one.log)
+    publish(channel, 20)
+    until(finished)
+    assert_nothing_lost(sink, 20, doubtful=0)
+    assert one.process.is_running()
+
+
+@pytest.fixture
+def sweeps(settings, transactional_db: None) -> Sweeps:
+    settings.SWEEP_SECONDS = 0
+    return Sweeps()
+
+
+def test_it_piles_up_no_sweeps_while_nobody_takes_them(sweeps, settings):
+    for _moment in range(20):
+        sweeps.ask()
+    assert [row.func() for row in OrmQ.objects.order_by("id")] == settings.SWEEPS
+
+
+def test_it_asks_again_for_a_sweep_that_was_taken_and_never_done(sweeps, settings):
+    sweeps.ask()
+    OrmQ.objects.update(lock=timezone.now() + timedelta(seconds=400))
+    first = set(OrmQ.objects.values_list("pk", flat=True))
+    sweeps.ask()
+    assert set(OrmQ.objects.values_list("pk", flat=True)) == first
+    settings.WORKER_STALE_SECONDS = 0
+    sweeps.ask()
+    assert len(first) == OrmQ.objects.count()
+    assert first.isdisjoint(OrmQ.objects.values_list("pk", flat=True))
+
+
+def test_it_asks_a_new_cluster_at_once(sweeps, settings):
+    settings.SWEEP_SECONDS = 1000
+    sweeps.ask()
+    first = set(OrmQ.objects.values_list("pk", flat=True))
+    sweeps.forget()
+    sweeps.ask()
+    assert len(first) == OrmQ.objects.count()
+    assert first.isdisjoint(OrmQ.objects.values_list("pk", flat=True))
+
+
+def test_it_tops_up_wake_ups_to_the_number_of_workers_and_no_further(settings, transactional_db):
+    settings.DELIVERY_BATCH_SIZE = settings.DELIVERY_FIRST_BATCH_SIZE = 5
+    channel = make.channel()
+    publish(channel, 100)
+    publishing.expand(Dispatch.objects.get())  # the worker's part
+    OrmQ.objects.all().delete()
+    for _moment in range(3):
+        tasks.sweep()
+    assert OrmQ.objects.count() == settings.Q_CLUSTER["workers"]
+    OrmQ.objects.all().delete()
+    delivery.claim(channel.pk)
+    tasks.sweep()
+    assert OrmQ.objects.count() == settings.Q_CLUSTER["workers"] - 1
