@@ -71,12 +71,15 @@ def compose(admin: "IncidentUpdateAdmin", request: HttpRequest, pk: int) -> Http
         return _page(admin, request, update, form)
     if not form.is_valid():
         return _answer(admin, request, update, form, 422)
+    if form.cleaned_data["version"] != update.version and _is_saved(update, form):
+        # The page meets its own autosave, whose answer was lost: word for word what it holds stands saved.
+        if _wants_json(request):
+            return _saved(update)
+        form.cleaned_data["version"] = update.version
     try:
         return _act(admin, request, update, form, do)
     except Problem as error:
         update.refresh_from_db()
-        if _wants_json(request) and _is_saved(update, form):
-            return _saved(update)
         return _answer(admin, request, update, form, error.status, error)
 
 

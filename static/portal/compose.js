@@ -5,6 +5,7 @@
   if (!form) return;
   const PREVIEW_AFTER = 400;
   const SAVE_AFTER = 2000;
+  const SAVE_WITHIN = 10000;
   const RETRY_AFTER = 5000;
   const say = form.dataset;
   const version = form.elements.version;
@@ -16,6 +17,7 @@
   let dirty = Boolean(say.typed);
   let leaving = false;
   let saving = false;
+  let waiting = null; // a button that was pressed while an autosave was on its way
   let edits = 0;
   let previewTimer;
   let saveTimer;
@@ -94,7 +96,9 @@
     try {
       const body = new FormData(form);
       body.set("do", "save");
-      const answer = await fetch(form.action, { method: "POST", body, headers: { "X-Requested-With": "autosave" } });
+      const answer = await fetch(form.action, {
+        method: "POST", body, headers: { "X-Requested-With": "autosave" }, signal: AbortSignal.timeout(SAVE_WITHIN),
+      });
       const type = answer.headers.get("Content-Type") || "";
       if (!type.startsWith("application/json")) throw new Error("no answer");
       const result = await answer.json();
@@ -112,6 +116,12 @@
       saveTimer = setTimeout(save, RETRY_AFTER);
     }
     saving = false;
+    if (waiting) {
+      const button = waiting;
+      waiting = null;
+      // A conflict is looked at before anything else happens.
+      if (automatic) return form.requestSubmit(button);
+    }
     if (dirty && edits !== before) saveTimer = setTimeout(save, SAVE_AFTER);
   };
   const refuse = (code, result) => {
@@ -138,6 +148,12 @@
     if (!event.target.name.startsWith("_")) changed();
   });
   form.addEventListener("submit", (event) => {
+    if (saving) {
+      // It would carry the version from before that save, and meet itself as a conflict.
+      event.preventDefault();
+      waiting = event.submitter;
+      return;
+    }
     if (/^(template|scenario)/.test(event.submitter?.value)) forget();
     leaving = true;
     clearTimeout(saveTimer);

@@ -228,6 +228,16 @@ def test_an_autosave_whose_answer_was_lost_may_come_again(author, update):
         assert answer.json()["version"] == 2
 
 
+def test_a_button_pressed_after_an_autosave_whose_answer_was_lost_does_its_work(author, update):
+    data = typed(update, en__issue="Nobody can pay.")
+    browser = make.client(author)
+    browser.post(url(update), data, headers={"X-Requested-With": "autosave"})
+    answer = browser.post(url(update), data | {"do": "submit"})
+    assert answer.status_code == 302
+    update.refresh_from_db()
+    assert (update.status, words(update)["issue"]) == ("in_review", "Nobody can pay.")
+
+
 def test_what_is_published_meanwhile_is_refused_with_the_text_kept(author, update):
     data = typed(update, en__issue="Too late, but not lost.")
     make.published(update)

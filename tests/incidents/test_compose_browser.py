@@ -88,6 +88,28 @@ def test_it_saves_by_itself_shows_a_conflict_and_brings_back_what_was_not_saved(
     assert update.status == "in_review"
 
 
+def test_a_button_pressed_while_it_saves_by_itself_is_no_conflict(window, live_server):
+    make.plan(make.channel())
+    anna = make.incident_manager(username="anna")
+    update = make.incident(anna, make.component("Checkout")).updates.get()
+    page = window(anna)
+    page.goto(live_server.url + reverse("admin:incidents_incidentupdate_compose", args=[update.pk]))
+
+    def pressed_before_the_answer(route: Any) -> None:
+        if route.request.headers.get("x-requested-with") != "autosave":
+            return route.continue_()
+        answer = route.fetch()  # the server has saved; the page does not know it yet
+        page.fill("#cp-en-issue", "Nobody can pay by card.")
+        page.click("#cp-submit", no_wait_after=True)
+        return route.fulfill(response=answer)
+
+    page.route("**/compose/", pressed_before_the_answer)
+    page.fill("#cp-en-issue", "Nobody can pay.")
+    page.wait_for_url("**/review/")
+    update.refresh_from_db()
+    assert (update.status, issue(update)) == ("in_review", "Nobody can pay by card.")
+
+
 def test_on_a_phone_the_choice_of_a_scenario_is_in_sight(window, live_server):
     make.plan(make.channel())
     make.scenario("payments")
