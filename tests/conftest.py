@@ -9,7 +9,16 @@ from typing import Any
 import pytest
 from django.db import connection, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
+from xdist.scheduler import LoadScopeScheduling
 
+from tests.demo import ROOT, Demo
+
+# Files that share what takes long to build: each line is run by one process, and begun first.
+TOGETHER = {
+    "tests/browser/test_walk.py": "demo",
+    "tests/test_run.py": "demo",
+    "tests/test_demo.py": "company",
+}
 # The marks and fixtures by which a test asks for the database.
 DATABASE = {"django_db", "db", "transactional_db", "django_db_setup"}
 
@@ -36,6 +45,17 @@ def _flush_past_triggers(database: BaseDatabaseWrapper) -> None:
         return [*drop, *flush(*args, **kwargs), *(sql for _name, sql in triggers)]
 
     database.ops.sql_flush = sql_flush  # type: ignore[method-assign]
+
+
+class Scheduling(LoadScopeScheduling):
+    """One test at a time to whoever is free, but for what stands together (xdist's own groups need pytest < 9.2)."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return TOGETHER.get(nodeid.split("::")[0], nodeid)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduling:
+    return Scheduling(config, log)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -74,3 +94,20 @@ def chromium() -> str:
         if path:
             return path
     pytest.skip("Chromium is missing: apt-get install chromium")
+
+
+@pytest.fixture(scope="session")
+def first_demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
+    """A demo that was started on an empty directory and stopped by Ctrl-C: its company takes long to build."""
+    if connection.vendor != "sqlite":
+        pytest.skip("the demo always runs on SQLite")
+    if not (ROOT / ".venv").exists():
+        pytest.skip("needs the .venv that ./run makes")
+    demo = Demo(tmp_path_factory.mktemp("first-demo") / "data")
+    try:
+        demo.until_ready()
+        demo.first_incidents = demo.incidents()
+    finally:
+        left = demo.stop()
+    assert left == []
+    return demo

@@ -22,8 +22,6 @@ from incidents.errors import NotAllowed
 from incidents.models import Component, Decision, Incident, IncidentUpdate
 from tests import make
 
-pytestmark = pytest.mark.xdist_group("demo")  # the company is built once
-
 
 @pytest.fixture(scope="module")
 def company(django_db_setup, django_db_blocker, tmp_path_factory) -> Iterator[tuple[str, Path]]:

@@ -8,20 +8,13 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-import urllib.request
 from importlib.machinery import SourceFileLoader
 from importlib.util import module_from_spec, spec_from_loader
-from pathlib import Path
 
-import psutil
 import pytest
-from django.db import connection
 from pytest_socket import SocketConnectBlockedError
 
-from tests.postgres import free_port
-
-ROOT = Path(__file__).parent.parent
+from tests.demo import ROOT, Demo, copy
 
 
 @pytest.fixture(scope="module")
@@ -146,74 +139,19 @@ def test_no_test_can_reach_another_host():
         socket.create_connection(("192.0.2.1", 80), timeout=1)
 
 
-@pytest.fixture
-def demo(run, tmp_path):
-    """Starts demos that are stopped at the end; (process, what it printed, its address)."""
-    if connection.vendor != "sqlite":
-        pytest.skip("the demo always runs on SQLite")
-    if not (run._installed("requirements.txt") or run._installed("requirements-dev.txt")):
-        pytest.skip("needs the .venv that ./run makes")
-    started = []
-
-    def start():
-        port = free_port()
-        command = [sys.executable, ROOT / "run", "demo", "--port", str(port), "--data", tmp_path / "demo"]
-        process = psutil.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        started.append(process)
-        said = ""
-        for line in process.stdout:
-            said += line
-            if "Ctrl-C" in line:
-                return process, said, f"http://127.0.0.1:{port}"
-        raise AssertionError(said)
-
-    yield start
-    for process in started:
-        if process.poll() is None:
-            process.kill()
-        process.wait()
-        process.stdout.close()
-
-
-def get(url: str) -> str:
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    with opener.open(url, timeout=20) as response:
-        assert response.status == 200
-        return response.read().decode()
-
-
 @pytest.mark.timeout(240)
-def test_the_demo_starts_serves_stops_and_keeps_its_data(demo, tmp_path):
-    process, said, address = demo()
-    assert re.search(r"marta +Incident manager", said)
-    assert f"{address}/admin/" in said
-    for path in ("/livez", "/", "/api/v2/summary.json", "/admin/login/", "/outbox/"):
-        get(address + path)
-    assert json.loads(get(address + "/api/v2/summary.json"))["components"]
-    until_ready(address)
-    family = process.children(recursive=True)
-    assert len(family) > 5
-    process.send_signal(signal.SIGINT)
-    assert process.wait(45) == 0
-    assert psutil.wait_procs(family, timeout=5)[1] == []
-    before = (tmp_path / "demo" / "secret.key").read_text()
-    process, _said, address = demo()
-    assert json.loads(get(address + "/api/v2/summary.json"))["components"]
-    family = process.children(recursive=True)
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(45) == 0
-    assert psutil.wait_procs(family, timeout=5)[1] == []
-    assert (tmp_path / "demo" / "secret.key").read_text() == before
-
-
-def until_ready(address: str) -> None:
-    """The worker's first sign of life comes a moment after the pages."""
-    end = time.monotonic() + 45
-    while True:
-        try:
-            get(address + "/readyz")
-            return
-        except urllib.error.HTTPError as error:
-            error.close()
-            assert time.monotonic() < end, "the worker never reported"
-            time.sleep(0.2)
+def test_the_demo_starts_serves_stops_and_keeps_its_data(first_demo, tmp_path):
+    """The first start and its end by SIGINT are the fixture's."""
+    assert re.search(r"marta +Incident manager", first_demo.said)
+    assert f"{first_demo.address}/admin/" in first_demo.said
+    again = Demo(copy(first_demo, tmp_path))
+    try:
+        for path in ("/livez", "/", "/admin/login/", "/outbox/"):
+            again.get(path)
+        assert again.incidents() == first_demo.first_incidents != []
+        again.until_ready()
+        again.until(lambda: len(again.process.children(recursive=True)) > 5, "the worker has no processes")
+    finally:
+        left = again.stop(signal.SIGTERM)
+    assert left == []
+    assert (again.data / "secret.key").read_text() == (first_demo.data / "secret.key").read_text()

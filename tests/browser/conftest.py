@@ -1,13 +1,7 @@
-"""A real `./run demo` on a free port with data of its own, and real Chromium windows that tolerate no error."""
+"""A real `./run demo` with data of its own, and real Chromium windows that tolerate no error."""
 
 import os
 import shutil
-import signal
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +9,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, expect, sync_playwright
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.demo import Demo, copy
+
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 FLAGS = [
     "--no-sandbox",
@@ -28,45 +23,15 @@ FLAGS = [
 ]
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 @pytest.fixture(scope="session")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def demo(first_demo: Demo, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a demo that is up; it is stopped as Ctrl-C would."""
-    port, folder = free_port(), tmp_path_factory.mktemp("demo")
-    address = f"http://127.0.0.1:{port}"
-    log = folder / "run.log"
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [sys.executable, str(ROOT / "run"), "demo", "--port", str(port), "--data", str(folder / "data")],
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            stdin=subprocess.DEVNULL,
-        )
+    running = Demo(copy(first_demo, tmp_path_factory.mktemp("walk")))
     try:
-        end = time.monotonic() + 110
-        while True:
-            try:
-                with urllib.request.urlopen(f"{address}/readyz", timeout=5) as answer:
-                    if answer.status == 200:
-                        break
-            except OSError:
-                pass
-            if process.poll() is not None or time.monotonic() > end:
-                pytest.fail(f"./run demo did not come up:\n{log.read_text()}")
-            time.sleep(0.2)
-        yield address
+        running.until_ready()
+        yield running.address
     finally:
-        process.send_signal(signal.SIGINT)
-        try:
-            assert process.wait(45) == 0, log.read_text()
-        except subprocess.TimeoutExpired:
-            process.kill()
-            raise
+        running.stop()
 
 
 @pytest.fixture(scope="module")

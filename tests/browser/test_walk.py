@@ -13,10 +13,8 @@ from .conftest import CHROMIUM, Window
 
 pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: apt-get install chromium"),
-    pytest.mark.skipif("connection.vendor != 'sqlite'", reason="the demo has a database of its own: run once"),
     pytest.mark.timeout(240),
 ]
-from django.db import connection  # noqa: E402, F401 - read by the marks
 
 
 class Count:
