@@ -74,6 +74,7 @@ def data_dir(settings, tmp_path: Path) -> Path:
     settings.CACHES = {
         "default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache", "LOCATION": str(tmp_path)}
     }
+    settings.WHITENOISE_AUTOREFRESH = True  # or each test client walks through every static file first
     # The real hasher is slow on purpose; a test makes many people.
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
     return tmp_path
