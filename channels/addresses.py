@@ -2,12 +2,12 @@
 
 import phonenumbers
 from django.core.exceptions import ValidationError
-from django.core.validators import validate_email
+from django.core.validators import URLValidator, validate_email
 from django.utils.translation import gettext as _
 
 
 def normalise(medium: str, address: str) -> str:
-    """The address as it is stored: email with a lower-case domain, phone number in E.164.
+    """The address as it is stored: email with a lower-case domain, phone number in E.164, https address.
 
     Raises ValueError with a message for people, which quotes the value.
     """
@@ -21,11 +21,27 @@ def normalise(medium: str, address: str) -> str:
             ) from None
         local, _at, domain = text.rpartition("@")
         return f"{local}@{domain.lower()}"
-    if medium == "sms":
+    if medium in ("sms", "voice", "whatsapp"):
         return _phone(text)
+    if medium in ("webhook", "webpush"):
+        return _https(text)
     if not text:
         raise ValueError(_("The address is empty."))
     return text
+
+
+def _https(text: str) -> str:
+    try:
+        URLValidator(schemes=["https"])(text)
+    except ValidationError:
+        raise ValueError(
+            _("“%(value)s” is not a secure web address; write it as https://example.com/hook.") % {"value": text[:80]}
+        ) from None
+    _scheme, _slashes, rest = text.partition("://")
+    host, slash, path = rest.partition("/")
+    if "@" in host:
+        raise ValueError(_("“%(value)s” has a login in it; write the address without.") % {"value": host[:80]})
+    return f"https://{host.lower()}{slash}{path}"
 
 
 def _phone(text: str) -> str:

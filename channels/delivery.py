@@ -377,7 +377,7 @@ def _addressee(dispatch: Dispatch, person: Recipient) -> Addressee:
     for token, link in dispatch.content.get("links", {}).items():
         signed = signing.dumps([link["subject"], person.pk], salt=link["salt"])
         values[token] = f"{settings.PORTAL_URL}{link['path']}{signed}/"
-    return Addressee(person.address, person.name, f"{dispatch.pk}-{person.pk}", values)
+    return Addressee(person.address, person.name, f"{dispatch.pk}-{person.pk}", values, person.attributes)
 
 
 def unsubscribe_url(person: Recipient) -> str:

@@ -21,6 +21,11 @@ class Medium(models.TextChoices):
 
     EMAIL = "email", _("Email")
     SMS = "sms", _("SMS")
+    VOICE = "voice", _("Phone call")
+    WHATSAPP = "whatsapp", _("WhatsApp")
+    PUSH = "push", _("Mobile push")
+    WEBPUSH = "webpush", _("Browser push")
+    WEBHOOK = "webhook", _("Webhook")
     BROADCAST = "broadcast", _("Broadcast")
 
 
@@ -107,7 +112,7 @@ class Recipient(models.Model):
     """One address of one person, device or account."""
 
     medium = models.CharField(_("medium"), max_length=16, choices=Medium)
-    address = models.CharField(_("address"), max_length=320)
+    address = models.CharField(_("address"), max_length=2000)  # of a browser's push service as well
     address_hash = models.CharField(max_length=64, editable=False, db_index=True)
     name = models.CharField(_("name"), max_length=120, blank=True)
     locale = models.CharField(_("language"), max_length=8, choices=settings.LANGUAGES, default="en")

@@ -1,5 +1,6 @@
 """Every setting of the portal, read from the environment. README.md has the table."""
 
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
@@ -160,6 +161,8 @@ DELIVERY_WAVE_SIZE = env.int("DELIVERY_WAVE_SIZE", default=200)
 DELIVERY_LEASE_SECONDS = env.int("DELIVERY_LEASE_SECONDS", default=60)
 DELIVERY_SLICE_SECONDS = env.int("DELIVERY_SLICE_SECONDS", default=15)
 DELIVERY_MAX_TRIES = env.int("DELIVERY_MAX_TRIES", default=6)
+# Networks of one's own that webhooks may reach; everything else that is not public stays out of reach.
+WEBHOOK_NETWORKS = [ip_network(one) for one in env.list("WEBHOOK_NETWORKS", default=[])]
 # An audience above this, or ten times the last one, must be typed by the approver.
 AUDIENCE_CONFIRM_ABOVE = env.int("AUDIENCE_CONFIRM_ABOVE", default=10_000)
 # Dotted names of the tasks that find due work whatever the queue has lost; the worker enqueues them in turn.

@@ -93,6 +93,7 @@ def _environment() -> Environment:
 
 
 ENV = _environment()
+LINK = re.compile(r"https?://\S+")
 MARKDOWN = MarkdownIt("commonmark", {"html": False, "linkify": False}).disable("image")
 
 
@@ -326,7 +327,28 @@ def parts(form: str, words: Mapping[str, str], update: IncidentUpdate, locale: s
                 "text": render_to_string("messages/update.txt", context | {"impersonal": True}),
                 "json": event(update, words, locale),
             }
-        return {"subject": words["subject"], "text": page(words, update, locale)["text"]}
+        if form == "push":
+            return {"subject": words["subject"], "text": words["sms"], "url": status_url(update.incident)}
+        if form == "voice":
+            return {"text": spoken(words)}
+        plain = {"subject": words["subject"], "text": page(words, update, locale)["text"]}
+        return plain | {"url": status_url(update.incident)} if form == "chat" else plain
+
+
+def plain_text(text: str) -> str:
+    """The words of a Markdown text on one line, without links: what can be read aloud."""
+    words = [
+        child.content if child.type in ("text", "code_inline") else " "
+        for token in MARKDOWN.parse(text)
+        for child in [*(token.children or ()), token]
+    ]
+    return " ".join(LINK.sub("", "".join(words)).split())
+
+
+def spoken(words: Mapping[str, str]) -> str:
+    """What a voice reads out: sentences without links, signs or headings."""
+    said = [settings.PORTAL_NAME, *(plain_text(words[f]) for f in ("subject", "issue", "impact", "outlook", "action"))]
+    return " ".join(text if text[-1] in ".!?…" else f"{text}." for text in said if text)
 
 
 def _update_context(words: Mapping[str, str], update: IncidentUpdate, locale: str) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from django.utils.functional import Promise
 
 from channels.errors import DeliveryError
 
+FORMS = ("email", "sms", "post", "event", "page", "chat", "push", "voice")
 TOKEN = re.compile(r"\[\[(\w+)\]\]")
 
 
@@ -19,7 +20,7 @@ TOKEN = re.compile(r"\[\[(\w+)\]\]")
 class Capabilities:
     """What a provider can do. Code asks these and never which provider it is."""
 
-    form: str  # which words it carries: "email", "sms", "post", "event" or "page"
+    form: str  # which words it carries, one of FORMS
     medium: str  # whose addresses it serves: a channels.models.Medium value
     max_batch: int = 1  # recipients in one call of send()
     max_segments: int | None = None  # SMS: more is refused at review
@@ -33,12 +34,16 @@ class Capabilities:
 
 @dataclass(frozen=True)
 class Addressee:
-    """One recipient as a provider sees it. `values` fill the [[tokens]] of the message."""
+    """One recipient as a provider sees it. `values` fill the [[tokens]] of the message.
+
+    `attributes` are those of the recipient: what an address needs besides itself, as the keys of a browser's push.
+    """
 
     address: str
     name: str = ""
     key: str = ""  # stable across retries: an idempotency key
     values: Mapping[str, str] = field(default_factory=dict)
+    attributes: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -50,6 +55,9 @@ class Message:
     - post: text
     - event: subject, text, json
     - page: subject, text
+    - chat: subject, text, url (text is plain, with a blank line between paragraphs)
+    - push: subject, text, url (text is as short as an SMS)
+    - voice: text (sentences to be spoken; no address in them)
     """
 
     parts: Mapping[str, str]

@@ -39,8 +39,11 @@ FORMS: dict[str, str | Promise] = {
     "email": gettext_lazy("by email"),
     "sms": gettext_lazy("by SMS"),
     "post": gettext_lazy("by social post"),
-    "event": gettext_lazy("by chat or webhook"),
+    "event": gettext_lazy("by webhook"),
     "page": gettext_lazy("by status page"),
+    "chat": gettext_lazy("by chat"),
+    "push": gettext_lazy("by push"),
+    "voice": gettext_lazy("by phone call"),
 }
 
 

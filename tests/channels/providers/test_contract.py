@@ -12,7 +12,7 @@ from django.utils.functional import Promise
 from channels.errors import DeliveryError, Transient
 from channels.models import Medium
 from channels.providers import REGISTRY, choices, get
-from channels.providers.base import Addressee, Capabilities, Outcome, Provider
+from channels.providers.base import FORMS, Addressee, Capabilities, Outcome, Provider
 from tests.fakes import aws, x
 from tests.fakes.smtp import PASSWORD, USER
 
@@ -108,7 +108,7 @@ def test_every_provider_is_asked():
 def test_its_capabilities_make_sense(key):
     can = get(key).capabilities
     assert isinstance(can, Capabilities)
-    assert can.form in ("email", "sms", "post", "event", "page")
+    assert can.form in FORMS
     assert can.medium in Medium.values
     assert can.max_batch >= 1
     assert can.broadcast == (can.medium == Medium.BROADCAST)
