@@ -2,6 +2,8 @@
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
+from ipaddress import ip_network
 from typing import Any
 
 import pytest
@@ -14,6 +16,7 @@ from channels.models import Medium
 from channels.providers import REGISTRY, choices, get
 from channels.providers.base import FORMS, Addressee, Capabilities, Outcome, Provider
 from tests.fakes import aws, x
+from tests.fakes.http import Call, FakeHttp, Reply
 from tests.fakes.smtp import PASSWORD, USER
 
 from .conftest import addressees, make_message
@@ -42,26 +45,49 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "statuspage": {"directory": "/nonexistent"},
 }
 
+# Key of a provider on AWS → the SDK's name of its service.
+SERVICES = {"ses": "sesv2", "eum_sms": "pinpoint-sms-voice-v2", "sns_topic": "sns"}
+# Key of a provider that speaks plain HTTP → how its peer answers, and where it reads the peer's address: in its
+# attribute `api`, else in the setting of that name; "" if the recipients' addresses lead there.
+HTTP: dict[str, tuple[Callable[[Call], Reply], str]] = {}
+# What a fake AWS answers where the empty shape would not do.
+ANSWERS: dict[str, Any] = {
+    "GetAccount": {"SendingEnabled": True},
+    "DescribeAccountAttributes": {"AccountAttributes": []},
+    "GetTopicAttributes": {"Attributes": {}},
+}
+
 
 def publish(directory: Any) -> str:
     return "etag"
 
 
+def to_peer(make_provider: Callable[..., Provider], key: str, url: str) -> Provider:
+    """A provider that speaks plain HTTP, and with that peer."""
+    place = HTTP[key][1]
+    provider = make_provider(key, **CONFIGS[key] | ({place: url} if place in CONFIGS[key] else {}))
+    if place == "api":
+        provider.api = url
+    provider.peer_url = url
+    return provider
+
+
 @pytest.fixture
-def working(request, settings, tmp_path, make_provider, make_x, fake_service, smtp_server) -> Callable[[str], Provider]:
+def working(settings, tmp_path, closing, make_provider, make_x, fake_service, smtp_server) -> Callable[[str], Provider]:
     """A provider of the given key whose other end accepts everything."""
     settings.STATUS_PAGE_PUBLISHER = f"{__name__}.publish"
-    services = {"ses": "sesv2", "eum_sms": "pinpoint-sms-voice-v2", "sns_topic": "sns"}
+    settings.WEBHOOK_NETWORKS = [ip_network("127.0.0.0/8")]
 
     def make(key: str) -> Provider:
         if key == "x":
             return make_x()
         changes: dict[str, Any] = {}
-        if key in services:
-            fake = fake_service(services[key])
-            fake.answers["GetAccount"] = {"SendingEnabled": True}
-            fake.answers["DescribeAccountAttributes"] = {"AccountAttributes": []}
-            fake.answers["GetTopicAttributes"] = {"Attributes": {}}
+        if key in HTTP:
+            peer = FakeHttp(HTTP[key][0])
+            closing.callback(peer.close)
+            return to_peer(make_provider, key, peer.url)
+        if key in SERVICES:
+            fake_service(SERVICES[key]).answers.update(ANSWERS)
         elif key == "smtp":
             changes = {"port": smtp_server(auth=True).port}
         elif key == "statuspage":
@@ -75,11 +101,14 @@ def working(request, settings, tmp_path, make_provider, make_x, fake_service, sm
 def unreachable(aws_env, settings, tmp_path, make_provider, make_x) -> Callable[[str], Provider]:
     """A provider of the given key whose other end is not there."""
     settings.STATUS_PAGE_PUBLISHER = f"{__name__}.publish"
+    settings.WEBHOOK_NETWORKS = [ip_network("127.0.0.0/8")]
     (tmp_path / "file").write_text("")
 
     def make(key: str) -> Provider:
-        for service in ("SESV2", "SNS", "PINPOINT_SMS_VOICE_V2"):
-            aws_env.setenv(f"AWS_ENDPOINT_URL_{service}", "http://127.0.0.1:1")
+        for service in SERVICES.values():
+            aws_env.setenv(f"AWS_ENDPOINT_URL_{service.upper().replace('-', '_')}", "http://127.0.0.1:1")
+        if key in HTTP:
+            return to_peer(make_provider, key, "http://127.0.0.1:1")
         if key == "x":
             provider = make_x()
             provider.client.session.get_adapter("https://").port = 1
@@ -96,7 +125,10 @@ each_remote = pytest.mark.parametrize("key", [key for key in REGISTRY if not key
 
 
 def people(provider: Provider) -> list[Addressee]:
-    return addressees(provider.capabilities.max_batch, provider.capabilities.medium)
+    found = addressees(provider.capabilities.max_batch, provider.capabilities.medium)
+    if provider.capabilities.medium in ("webhook", "webpush"):
+        return [replace(one, address=f"{provider.peer_url}/{n}") for n, one in enumerate(found)]
+    return found
 
 
 def test_every_provider_is_asked():
