@@ -508,7 +508,13 @@ def send_test(channel: Channel, address: str) -> Outcome:
 def _test_message(channel: Channel, address: str) -> tuple[Message, list[Addressee]]:
     text = _("This is a test of the channel “%(channel)s”. No action is needed.") % {"channel": channel.name}
     subject = _("Test of %(channel)s") % {"channel": channel.name}
-    parts = {"subject": subject, "text": text, "html": f"<p>{escape(text)}</p>", "json": json.dumps({"type": "test"})}
+    parts = {
+        "subject": subject,
+        "text": text,
+        "html": f"<p>{escape(text)}</p>",
+        "json": json.dumps({"type": "test"}),
+        "url": settings.PORTAL_URL,
+    }
     # A key of its own each time: mailboxes hide a message whose Message-ID they have seen.
     key = f"test-{channel.pk}-{time.time_ns()}"
     message = Message(parts=parts, locale=get_language() or "en", thread=f"test-{channel.pk}", reference=key)
