@@ -1,9 +1,11 @@
 """Ways out and what went through them. Nothing here knows of incidents."""
 
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
+from django.core.validators import MinValueValidator
 from django.db import models
 from django.db.models import Exists, F, OuterRef, Q
 from django.utils import timezone
@@ -14,6 +16,10 @@ from .secrets import EncryptedJSONField, address_hash
 
 if TYPE_CHECKING:
     from .providers.base import Capabilities, Provider
+
+
+OPENS_AFTER = 3  # times in a row that a provider is not reached: then its circuit is open
+RECOVERY = 0.02  # of a channel's full rate, regained each second after it was halved
 
 
 class Medium(models.TextChoices):
@@ -58,6 +64,24 @@ class Channel(models.Model):
     held_until = models.DateTimeField(_("held until"), null=True, blank=True, editable=False)
     paused_at = models.DateTimeField(_("paused"), null=True, blank=True, editable=False)
     paused_reason = models.TextField(_("why paused"), blank=True, editable=False)
+    fallback = models.ForeignKey(
+        "self",
+        verbose_name=_("fallback"),
+        on_delete=models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="+",
+        help_text=_("Takes over what is unfinished when this channel is paused or cannot be reached."),
+    )
+    rate = models.FloatField(
+        _("rate limit"),
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(0.1)],
+        help_text=_("People a second, over all workers. Empty: as many as the provider grants."),
+    )
+    granted_rate = models.FloatField(_("granted rate"), null=True, blank=True, editable=False)
+    failures = models.PositiveSmallIntegerField(_("not reached in a row"), default=0, editable=False)
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
@@ -90,6 +114,18 @@ class Channel(models.Model):
         except KeyError:
             return None
 
+    @property
+    def effective_rate(self) -> float | None:
+        """People a second: what staff set and what the provider grants, whichever is less; None: no limit."""
+        return min((rate for rate in (self.rate, self.granted_rate) if rate), default=None)
+
+    def can_stand_in_for(self, other: "Channel") -> bool:
+        """Whether it carries the same words to the same kind of address."""
+        ours, theirs = self.capabilities, other.capabilities
+        if ours is None or theirs is None or self.pk == other.pk or ours.broadcast:
+            return False
+        return (ours.form, ours.medium) == (theirs.form, theirs.medium)
+
     def mask(self, text: str) -> str:
         """`text` without this channel's credentials: providers like to quote what they were given."""
         for secret in sorted(filter(None, self.secrets.values()), key=len, reverse=True):
@@ -98,11 +134,13 @@ class Channel(models.Model):
 
     @property
     def health(self) -> str:
-        """One of off, paused, held, untested, well."""
+        """One of off, paused, unreachable, held, untested, well."""
         if self.paused_at:
             return "paused"
         if not self.enabled:
             return "off" if self.verified_at else "untested"
+        if self.failures >= OPENS_AFTER:
+            return "unreachable"
         if self.held_until and self.held_until > timezone.now():
             return "held"
         return "well"
@@ -182,6 +220,10 @@ class Dispatch(models.Model):
     thread = models.CharField(max_length=64, db_index=True)  # what belongs together, e.g. "incident-9f3k…"
     purpose = models.CharField(max_length=16, choices=Purpose, default=Purpose.UPDATE)
     channel = models.ForeignKey(Channel, on_delete=models.PROTECT, related_name="dispatches")
+    # What it goes through: its own channel, or that one's fallback, once the own one has failed.
+    via = models.ForeignKey(Channel, on_delete=models.PROTECT, related_name="+")
+    via_since = models.DateTimeField(null=True, blank=True)
+    via_reason = models.CharField(max_length=600, blank=True)
     locale = models.CharField(max_length=8)
     content = models.JSONField()  # {"parts": {...}, "links": {...}}: see providers.base.Message
     audience = models.JSONField(default=dict)  # how the recipients were chosen, for people to read
@@ -205,6 +247,29 @@ class Dispatch(models.Model):
 
     def __str__(self) -> str:
         return f"{self.channel} · {self.locale} · {self.source}"
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        if self.via_id is None:
+            self.via_id = self.channel_id
+        super().save(*args, **kwargs)
+
+
+class Pace(models.Model):
+    """How fast a channel goes at the moment (see pace.py)."""
+
+    channel = models.OneToOneField(Channel, on_delete=models.CASCADE, primary_key=True, related_name="+")
+    rate = models.FloatField()  # people a second
+    free_at = models.DateTimeField()  # when all that was handed out is used up
+    changed_at = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return f"{self.channel_id}: {self.rate:g}/s"
+
+    def recover(self, full: float, now: datetime) -> None:
+        """Regain what a throttle took, little by little."""
+        gained = full * RECOVERY * max(0.0, (now - self.changed_at).total_seconds())
+        self.rate = min(full, self.rate + gained)
+        self.changed_at = now
 
 
 class Batch(models.Model):
@@ -275,6 +340,22 @@ class Delivery(models.Model):
 
     def __str__(self) -> str:
         return f"{self.recipient_id}: {self.get_status_display()}"
+
+
+class ProviderEvent(models.Model):
+    """An event of a provider that was taken in: it may be told again, and must count once."""
+
+    source = models.CharField(max_length=40)  # who tells, e.g. "sns:7" for the topic of channel 7
+    event_id = models.CharField(max_length=100)
+    received_at = models.DateTimeField(default=timezone.now, db_index=True)
+
+    class Meta:
+        verbose_name = _("provider event")
+        verbose_name_plural = _("provider events")
+        constraints = [models.UniqueConstraint(fields=["source", "event_id"], name="provider_event_once")]
+
+    def __str__(self) -> str:
+        return f"{self.source} {self.event_id}"
 
 
 class Heartbeat(models.Model):
