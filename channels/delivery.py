@@ -27,6 +27,7 @@ from django.utils.html import escape
 from django.utils.translation import get_language
 from django.utils.translation import gettext as _
 
+from . import circuit, pace
 from .errors import DeliveryError, Permanent, Throttled, Transient, Uncertain
 from .models import Batch, Channel, Delivery, Dispatch, Recipient, Suppression
 from .providers.base import Addressee, Message, Outcome, Provider
@@ -111,12 +112,12 @@ def _insert_batches(dispatch: Dispatch, ids: QuerySet[Any], size: int) -> None:
 
 
 def _open() -> QuerySet[Batch]:
-    """Batches whose dispatch nobody stopped, and whose channel is on and need not wait."""
+    """Batches whose dispatch nobody stopped, and whose way out is on and need not wait."""
     return Batch.objects.filter(
-        Q(dispatch__channel__held_until__isnull=True) | Q(dispatch__channel__held_until__lte=Now()),
+        Q(dispatch__via__held_until__isnull=True) | Q(dispatch__via__held_until__lte=Now()),
         dispatch__cancelled_at__isnull=True,
-        dispatch__channel__enabled=True,
-        dispatch__channel__paused_at__isnull=True,
+        dispatch__via__enabled=True,
+        dispatch__via__paused_at__isnull=True,
     )
 
 
@@ -125,7 +126,7 @@ def due(channel_id: int | None = None) -> QuerySet[Batch]:
     batches = _open().filter(
         Q(lease_until__isnull=True) | Q(lease_until__lt=Now()), done_at__isnull=True, next_try_at__lte=Now()
     )
-    return batches.filter(dispatch__channel_id=channel_id) if channel_id else batches
+    return batches.filter(dispatch__via_id=channel_id) if channel_id else batches
 
 
 def claim(channel_id: int) -> Batch | None:
@@ -170,6 +171,8 @@ def run_channel(channel_id: int, seconds: float) -> bool:
                 if provider is None:
                     return False
                 deliver(batch, provider, end)
+            except pace.Crowded:
+                return False
             except LeaseLost as lost:
                 log.warning("lease lost: %s", lost)
         return due(channel_id).exists()
@@ -183,14 +186,14 @@ def _provider(batch: Batch, channel_id: int) -> Provider | None:
     try:
         return Channel.objects.get(pk=channel_id).get_provider()
     except Exception as error:  # no longer installed, or settings it cannot read
-        dispatch = Dispatch.objects.select_related("channel").get(pk=batch.dispatch_id)
+        dispatch = Dispatch.objects.select_related("via").get(pk=batch.dispatch_id)
         _hold(batch, dispatch, Permanent("no-provider", repr(error)))
         return None
 
 
 def deliver(batch: Batch, provider: Provider, end: float = float("inf")) -> None:
     """Send one claimed batch in waves, until it is done, held up, or the time is over."""
-    dispatch = Dispatch.objects.select_related("channel").get(pk=batch.dispatch_id)
+    dispatch = Dispatch.objects.select_related("via").get(pk=batch.dispatch_id)
     if batch.attempted_to > batch.done_to:
         _settle_interrupted(batch, dispatch, provider)
     if batch.tries > settings.DELIVERY_MAX_TRIES:
@@ -203,20 +206,21 @@ def deliver(batch: Batch, provider: Provider, end: float = float("inf")) -> None
         thread=dispatch.thread,
         reference=f"dispatch-{dispatch.pk}",
     )
+    meter = pace.Meter(dispatch.via)
     while batch.done_to < batch.size:
-        if time.monotonic() >= end or not _open().filter(pk=batch.pk).exists():
+        if time.monotonic() >= end or not _open().filter(pk=batch.pk, dispatch__via=dispatch.via_id).exists():
             # Out of time, or stopped meanwhile by a person or another worker; not out of luck: the try is given back.
             _commit(batch, lease_until=None, tries=F("tries") - 1)
             return
-        if not _wave(batch, dispatch, message, provider):
+        if not _wave(batch, dispatch, message, provider, meter):
             return
     _commit(batch, done_at=Now(), lease_until=None)
 
 
-def _wave(batch: Batch, dispatch: Dispatch, message: Message, provider: Provider) -> bool:
+def _wave(batch: Batch, dispatch: Dispatch, message: Message, provider: Provider, meter: pace.Meter) -> bool:
     """One wave: write down, send, record. False when the batch has to wait."""
     start = batch.done_to
-    ids = batch.recipient_ids[start : start + settings.DELIVERY_WAVE_SIZE]
+    ids = batch.recipient_ids[start : start + meter.wave(settings.DELIVERY_WAVE_SIZE)]
     _commit(batch, attempted_to=start + len(ids))
     people = {r.pk: r for r in _writable(ids)}
     rows = [_row(i, Delivery.Status.SKIPPED, "stopped") for i in ids if i not in people]
@@ -224,13 +228,19 @@ def _wave(batch: Batch, dispatch: Dispatch, message: Message, provider: Provider
     postponed: list[int] = []
     todo = [i for i in ids if i in people]
     deadline = time.monotonic() + settings.DELIVERY_LEASE_SECONDS / 3
-    size = provider.capabilities.max_batch
+    size = meter.most(provider.capabilities.max_batch)
     held: DeliveryError | None = None
+    crowded = False
     sent_to = 0
     for chunk in (todo[n : n + size] for n in range(0, len(todo), size)):
         if time.monotonic() > deadline:
             break  # record what is known before the lease runs out
         addressees = [_addressee(dispatch, people[i]) for i in chunk]
+        try:
+            meter.take(len(chunk), len(todo) - sent_to)
+        except pace.Crowded:
+            crowded = True
+            break
         try:
             outcomes = provider.send(message, addressees)
         except (Throttled, Permanent, Transient) as error:
@@ -240,7 +250,7 @@ def _wave(batch: Batch, dispatch: Dispatch, message: Message, provider: Provider
             outcomes = [Outcome(error=error)] * len(chunk)
         except Exception as error:  # a provider's bug must not lose track of people
             where = "".join(traceback.format_exception(error))
-            log.error("%s failed unexpectedly: %s", provider.label, dispatch.channel.mask(where))
+            log.error("%s failed unexpectedly: %s", provider.label, dispatch.via.mask(where))
             outcomes = [Outcome(error=Uncertain(type(error).__name__, str(error)))] * len(chunk)
         sent_to += len(chunk)
         for recipient_id, outcome in zip(chunk, outcomes, strict=True):
@@ -263,6 +273,11 @@ def _wave(batch: Batch, dispatch: Dispatch, message: Message, provider: Provider
     if held:
         _hold(batch, dispatch, held)
         return False
+    if sent_to:
+        circuit.reached(dispatch.via)
+    if crowded:
+        _commit(batch, lease_until=None, tries=F("tries") - 1)
+        raise pace.Crowded
     return True
 
 
@@ -315,7 +330,7 @@ def settle_stopped() -> None:
         lease_until__lt=Now(),
         dispatch__cancelled_at__isnull=False,
     )
-    for batch in left.select_related("dispatch__channel"):
+    for batch in left.select_related("dispatch__via"):
         # Fenced like a claim: a worker that was only slow learns that it lost the batch, and says what it sent.
         if Batch.objects.filter(pk=batch.pk, fence=batch.fence).update(fence=F("fence") + 1):
             batch.fence += 1
@@ -334,18 +349,22 @@ def _hold(batch: Batch, dispatch: Dispatch, error: DeliveryError) -> None:
     """Nobody was handed over: wait as the error asks."""
     text = _short(dispatch, error)
     if isinstance(error, Throttled):
-        Channel.objects.filter(pk=dispatch.channel_id).update(held_until=Now() + timedelta(seconds=error.retry_after))
+        Channel.objects.filter(pk=dispatch.via_id).update(held_until=Now() + timedelta(seconds=error.retry_after))
+        pace.slow_down(dispatch.via)
         _commit(batch, lease_until=None, tries=F("tries") - 1, last_error=text)
     elif isinstance(error, Permanent):
-        log.error("channel %s paused: %s", dispatch.channel, text)
-        Channel.objects.filter(pk=dispatch.channel_id, paused_at__isnull=True).update(
+        log.error("channel %s paused: %s", dispatch.via, text)
+        Channel.objects.filter(pk=dispatch.via_id, paused_at__isnull=True).update(
             paused_at=timezone.now(), paused_reason=text
         )
         _commit(batch, lease_until=None, tries=F("tries") - 1, last_error=text)
-    elif batch.tries >= settings.DELIVERY_MAX_TRIES:
-        _give_up(batch, dispatch, error)
+        circuit.hand_over(dispatch.via, text)
     else:
-        _commit(batch, lease_until=None, next_try_at=Now() + _backoff(batch.tries), last_error=text)
+        if batch.tries >= settings.DELIVERY_MAX_TRIES:
+            _give_up(batch, dispatch, error)
+        else:
+            _commit(batch, lease_until=None, next_try_at=Now() + _backoff(batch.tries), last_error=text)
+        circuit.not_reached(dispatch.via, text)
 
 
 def _give_up(batch: Batch, dispatch: Dispatch, error: DeliveryError) -> None:
@@ -364,7 +383,7 @@ def _give_up(batch: Batch, dispatch: Dispatch, error: DeliveryError) -> None:
 
 def _short(dispatch: Dispatch, error: DeliveryError) -> str:
     """An error as a batch keeps it: without credentials, as long as its column."""
-    return dispatch.channel.mask(str(error))[:600]
+    return dispatch.via.mask(str(error))[:600]
 
 
 def _writable(ids: Sequence[int]) -> QuerySet[Recipient]:
@@ -417,7 +436,7 @@ def _upsert(dispatch: Dispatch, rows: list[dict[str, Any]]) -> None:
         return
     for row in rows:
         if row["d"]:
-            row["d"] = dispatch.channel.mask(row["d"])[:500]
+            row["d"] = dispatch.via.mask(row["d"])[:500]
     if connection.vendor == "postgresql":
         source = "SELECT * FROM jsonb_to_recordset(%s::jsonb) AS x(r bigint, s text, c text, d text, p text)"
     else:
@@ -481,6 +500,7 @@ def send_test(channel: Channel, address: str) -> Outcome:
         provider = channel.get_provider()
         try:
             note = provider.probe()
+            granted = provider.granted_rate()
             # A public post cannot be taken back for a test: there the probe must do.
             [outcome] = (
                 [Outcome()] if provider.capabilities.broadcast else provider.send(*_test_message(channel, address))
@@ -495,7 +515,13 @@ def send_test(channel: Channel, address: str) -> Outcome:
         outcome = Outcome(error=Permanent(type(error).__name__, str(error)))
     if outcome.error is None:
         Channel.objects.filter(pk=channel.pk).update(
-            verified_at=timezone.now(), test_error="", paused_at=None, paused_reason=""
+            verified_at=timezone.now(),
+            test_error="",
+            paused_at=None,
+            paused_reason="",
+            failures=0,
+            held_until=None,
+            granted_rate=granted,
         )
     else:
         Channel.objects.filter(pk=channel.pk).update(
@@ -559,7 +585,7 @@ class Progress:
 
 def progress(dispatches: QuerySet[Dispatch]) -> list[Progress]:
     """Progress of each dispatch, in three queries whatever their number."""
-    found = list(dispatches.select_related("channel").order_by("channel__name", "locale", "id"))
+    found = list(dispatches.select_related("channel", "via").order_by("channel__name", "locale", "id"))
     keys = [d.pk for d in found]
     counts: dict[int, Counter[str]] = {k: Counter() for k in keys}
     reasons: dict[int, Counter[tuple[str, str]]] = {k: Counter() for k in keys}

@@ -249,7 +249,7 @@ class Dispatch(models.Model):
         return f"{self.channel} · {self.locale} · {self.source}"
 
     def save(self, *args: Any, **kwargs: Any) -> None:
-        if self.via_id is None:
+        if not self.via_id:
             self.via_id = self.channel_id
         super().save(*args, **kwargs)
 

@@ -1,14 +1,19 @@
-"""The length of a social post as X weighs it, and how a longer text becomes a thread."""
+"""The length of a social post as its network weighs it, and how a longer text becomes a thread."""
 
 import re
 import unicodedata
+from collections.abc import Callable
+from itertools import pairwise
 
 from twitter_text import parse_tweet
 from twitter_text.extract_emojis import extract_emojis_with_indices
 from twitter_text.extract_urls import extract_urls_with_indices
 
 LIMIT = 280
+ZERO_WIDTH_JOINER = "\u200d"
 SENTENCE_END = re.compile(r"[.!?…。！？][\"'”’)\]]*\s|\n|[。！？]")
+
+type Weigh = Callable[[str], int]
 
 
 def weighted_length(text: str) -> int:
@@ -16,49 +21,73 @@ def weighted_length(text: str) -> int:
     return parse_tweet(text).weightedLength
 
 
-def split(text: str, limit: int = LIMIT) -> list[str]:
+def graphemes(text: str) -> int:
+    """Characters as a reader sees them (UAX #29), never too few: for networks that count those.
+
+    A mark counts with what it stands on. What is joined in other ways counts in its parts, a flag 2 and a family 4:
+    their tables differ between versions of Unicode, and a post too long is refused where a shorter one is not.
+    """
+    return sum(not _attached(before, one) for before, one in pairwise(f"\n{text}"))
+
+
+def _attached(before: str, one: str) -> bool:
+    if unicodedata.category(one) not in ("Mn", "Me") and one != ZERO_WIDTH_JOINER:
+        return False
+    kind = unicodedata.category(before)
+    return not kind.startswith("C") and kind not in ("Zl", "Zp")  # nothing attaches to a line break
+
+
+def links(text: str) -> list[tuple[int, int]]:
+    """Where the links that name http or https begin and end."""
+    found = [one["indices"] for one in extract_urls_with_indices(text, {"extract_url_without_protocol": False})]
+    return [(start, end) for start, end in found]
+
+
+def split(text: str, limit: int = LIMIT, weigh: Weigh = weighted_length) -> list[str]:
     """The posts of a thread: cut after a sentence where possible, else between words, else between characters.
 
-    No word is lost or added, a link is never cut. Empty for an empty text.
+    No word is lost or added, a link is never cut. Empty for an empty text. `weigh` is how the network counts; what it
+    gives for single words, with the white space before them, must add up to at least what it gives for all of them.
+    A post weighs more than `limit` only if it holds a single link or letter that does.
     """
     rest = unicodedata.normalize("NFC", text).strip()
     posts = []
-    while weighted_length(rest) > limit:
-        cut = _cut(rest, limit)
+    while weigh(rest) > limit:
+        cut = _cut(rest, limit, weigh)
         posts.append(rest[:cut].rstrip())
         rest = rest[cut:].lstrip()
     return [*posts, rest] if rest else posts
 
 
-def _cut(text: str, limit: int) -> int:
+def _cut(text: str, limit: int, weigh: Weigh) -> int:
     """Where the first post of a text that is too long ends."""
-    end = _words_that_fit(text, limit)
+    end = _words_that_fit(text, limit, weigh)
     if not end:
-        return _characters_that_fit(text, limit)
+        return _characters_that_fit(text, limit, weigh)
     # A very short first sentence does not get a post of its own.
     ends = [m.end() for m in SENTENCE_END.finditer(text, 0, end + 1) if end // 3 < m.end() <= end + 1]
     return ends[-1] if ends else end
 
 
-def _words_that_fit(text: str, limit: int) -> int:
+def _words_that_fit(text: str, limit: int, weigh: Weigh) -> int:
     # Weights add up over words: neither a link nor an emoji reaches across white space.
     weight = end = 0
     for token in re.finditer(r"\s*\S+", text):
-        weight += weighted_length(token[0])
+        weight += weigh(token[0])
         if weight > limit:
             break
         end = token.end()
     return end
 
 
-def _characters_that_fit(text: str, limit: int) -> int:
+def _characters_that_fit(text: str, limit: int, weigh: Weigh) -> int:
     entities = extract_urls_with_indices(text) + extract_emojis_with_indices(text)
     inside = {i for one in entities for i in range(one["indices"][0] + 1, one["indices"][1])}
     best = 0
     for end in range(1, len(text)):
         if end in inside or unicodedata.category(text[end]).startswith("M"):
             continue
-        if weighted_length(text[:end]) > limit:
+        if weigh(text[:end]) > limit:
             break
         best = end
     return best or len(text)

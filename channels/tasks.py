@@ -4,13 +4,13 @@ from collections import Counter
 from datetime import datetime, timedelta
 
 from django.conf import settings
-from django.db.models import Count
+from django.db.models import Count, Max
 from django.utils import timezone
 from django_q.models import OrmQ
 from django_q.tasks import async_task
 
-from . import delivery
-from .models import Batch, Heartbeat
+from . import circuit, delivery
+from .models import OPENS_AFTER, Batch, Heartbeat
 
 CANARY = "worker"
 SILENT = timedelta(seconds=60)  # no worker runs if none has reported for this long
@@ -36,10 +36,13 @@ def sweep() -> None:
     """
     _beat()
     delivery.settle_stopped()
-    due = delivery.due().values("dispatch__channel").annotate(n=Count("id")).order_by()
+    circuit.relieve()
+    due = delivery.due().values("dispatch__via").annotate(n=Count("id"), failures=Max("dispatch__via__failures"))
     busy = _busy()
-    for channel_id, batches in due.values_list("dispatch__channel", "n"):
-        for _worker in range(min(batches, settings.Q_CLUSTER["workers"]) - busy[channel_id]):
+    for channel_id, batches, failures in due.order_by().values_list("dispatch__via", "n", "failures"):
+        # One worker is enough to find out whether a provider is back.
+        most = 1 if failures >= OPENS_AFTER else settings.Q_CLUSTER["workers"]
+        for _worker in range(min(batches, most) - busy[channel_id]):
             wake(channel_id)
 
 
@@ -55,7 +58,7 @@ def _beat() -> None:
 def _busy() -> Counter[int]:
     """How many workers each channel has or is about to get: batches under lease, and wake-ups on the queue."""
     leases = Batch.objects.filter(done_at__isnull=True, lease_until__gt=timezone.now())
-    busy: Counter[int] = Counter(leases.values_list("dispatch__channel", flat=True))
+    busy: Counter[int] = Counter(leases.values_list("dispatch__via", flat=True))
     for row in OrmQ.objects.filter(lock__lte=timezone.now()).order_by("id")[:500]:
         if row.func() == RUN_CHANNEL:
             busy[row.args()[0]] += 1

@@ -273,7 +273,7 @@ def expand(one: Dispatch) -> int:
         update.default_locale,
     )
     count = delivery.expand(one, people)
-    wake(one.channel_id)
+    wake(one.via_id)
     return count
 
 

@@ -2,6 +2,7 @@
 
 import channels.models
 import channels.secrets
+import django.core.validators
 import django.db.models.deletion
 import django.utils.timezone
 from django.db import migrations, models
@@ -37,6 +38,10 @@ class Migration(migrations.Migration):
                 ('held_until', models.DateTimeField(blank=True, editable=False, null=True, verbose_name='held until')),
                 ('paused_at', models.DateTimeField(blank=True, editable=False, null=True, verbose_name='paused')),
                 ('paused_reason', models.TextField(blank=True, editable=False, verbose_name='why paused')),
+                ('fallback', models.ForeignKey(blank=True, help_text='Takes over what is unfinished when this channel is paused or cannot be reached.', null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to='channels.channel', verbose_name='fallback')),
+                ('rate', models.FloatField(blank=True, help_text='People a second, over all workers. Empty: as many as the provider grants.', null=True, validators=[django.core.validators.MinValueValidator(0.1)], verbose_name='rate limit')),
+                ('granted_rate', models.FloatField(blank=True, editable=False, null=True, verbose_name='granted rate')),
+                ('failures', models.PositiveSmallIntegerField(default=0, editable=False, verbose_name='not reached in a row')),
                 ('created_at', models.DateTimeField(auto_now_add=True)),
             ],
             options={
@@ -64,6 +69,9 @@ class Migration(migrations.Migration):
                 ('cancelled_at', models.DateTimeField(blank=True, null=True)),
                 ('created_at', models.DateTimeField(auto_now_add=True)),
                 ('channel', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='dispatches', to='channels.channel')),
+                ('via', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='channels.channel')),
+                ('via_since', models.DateTimeField(blank=True, null=True)),
+                ('via_reason', models.CharField(blank=True, max_length=600)),
             ],
             options={
                 'verbose_name': 'dispatch',
@@ -71,6 +79,15 @@ class Migration(migrations.Migration):
                 'ordering': ['id'],
                 'permissions': [('retry_dispatch', 'Can retry failed deliveries')],
             },
+        ),
+        migrations.CreateModel(
+            name='Pace',
+            fields=[
+                ('channel', models.OneToOneField(on_delete=django.db.models.deletion.CASCADE, primary_key=True, related_name='+', serialize=False, to='channels.channel')),
+                ('rate', models.FloatField()),
+                ('free_at', models.DateTimeField()),
+                ('changed_at', models.DateTimeField()),
+            ],
         ),
         migrations.CreateModel(
             name='Batch',

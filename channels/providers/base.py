@@ -102,6 +102,10 @@ class Provider(ABC):
         """
         return ""
 
+    def granted_rate(self) -> float | None:
+        """People a second that the provider grants this account, asked after a successful probe; None: unknown."""
+        return None
+
     def close(self) -> None:
         """Release connections kept between calls."""
 

@@ -5,6 +5,7 @@
 - An update is approved step by step; what waits for approval or has it changes only by becoming a draft again.
 - What is published stays as it was approved.
 - A dispatch exists only for an update that is published, and is a message of what was approved; it is frozen.
+- It goes through its own channel, or moves once to the fallback of that.
 """
 
 from django.db import migrations
@@ -160,6 +161,22 @@ RULES = [
         "channels_dispatch",
         changed("id", "content", "audience", "approved_hash", "channel_id", "source", "thread", "purpose", "locale"),
         "the content of a dispatch is frozen",
+    ),
+    (
+        "dispatch_begins_at_home",
+        "INSERT",
+        "channels_dispatch",
+        "NEW.via_id IS DISTINCT FROM NEW.channel_id",
+        "a dispatch begins at its own channel",
+    ),
+    (
+        "dispatch_moves_to_the_fallback_only",
+        "UPDATE",
+        "channels_dispatch",
+        changed("via_id")
+        + """ AND NOT EXISTS (SELECT 1 FROM channels_channel c
+            WHERE c.id = NEW.channel_id AND OLD.via_id = c.id AND c.fallback_id = NEW.via_id)""",
+        "a dispatch moves only from its own channel to the fallback of that",
     ),
     ("dispatch_stays", "DELETE", "channels_dispatch", "true", "what was dispatched stays on record"),
 ]

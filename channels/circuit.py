@@ -1,0 +1,66 @@
+"""The circuit breaker of a channel, and its fallback.
+
+A provider that cannot be reached several times in a row is left alone for a while, so that a dead one costs the
+others nothing; then one batch tries it. A channel that is paused or broken hands its unfinished dispatches over to its
+fallback, once: the same words, to the same people, on the record.
+"""
+
+import random
+from datetime import timedelta
+
+from django.db.models import F, Q
+from django.db.models.functions import Now
+from django.utils import timezone
+from django.utils.translation import gettext as _
+
+from .models import OPENS_AFTER, Channel, Dispatch
+
+FIRST_PAUSE_SECONDS = 10
+LONGEST_PAUSE_SECONDS = 300
+
+
+def not_reached(channel: Channel, reason: str) -> None:
+    """The provider could not be reached: count it, and open the circuit when that happens again and again."""
+    Channel.objects.filter(pk=channel.pk).update(failures=F("failures") + 1)
+    channel.refresh_from_db(fields=["failures"])
+    if channel.failures < OPENS_AFTER:
+        return
+    seconds = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2 ** min(channel.failures - OPENS_AFTER, 10))
+    until = Now() + timedelta(seconds=seconds * random.uniform(0.8, 1.0))
+    Channel.objects.filter(pk=channel.pk).update(held_until=until)
+    hand_over(channel, reason)
+
+
+def reached(channel: Channel) -> None:
+    """The provider answered: the circuit is closed."""
+    if channel.failures:
+        Channel.objects.filter(pk=channel.pk).update(failures=0)
+        channel.failures = 0
+
+
+def hand_over(channel: Channel, reason: str) -> int:
+    """Let the fallback carry what this channel has not finished; how many dispatches.
+
+    Only a dispatch that still goes through its own channel moves, so that nothing is passed on and on. Recipients
+    with an outcome keep it: a dispatch has one delivery a recipient, whatever it went through.
+    """
+    backup = Channel.objects.filter(pk=channel.fallback_id or 0, enabled=True, paused_at=None).first()
+    if backup is None or backup.failures >= OPENS_AFTER or not backup.can_stand_in_for(channel):
+        return 0
+    unfinished = Q(batches__done_at__isnull=True, batches__isnull=False) | Q(expanded_at__isnull=True)
+    ids = Dispatch.objects.filter(unfinished, channel=channel, via=channel, cancelled_at=None).values("pk").distinct()
+    moved = Dispatch.objects.filter(pk__in=list(ids.values_list("pk", flat=True)), via=channel).update(
+        via=backup, via_since=timezone.now(), via_reason=reason[:600]
+    )
+    if moved:
+        from .tasks import wake
+
+        wake(backup.pk)
+    return moved
+
+
+def relieve() -> None:
+    """Hand over what was published while its channel was paused or broken already."""
+    stuck = Channel.objects.filter(Q(paused_at__isnull=False) | Q(failures__gte=OPENS_AFTER), fallback__isnull=False)
+    for channel in stuck:
+        hand_over(channel, channel.paused_reason or _("It could not be reached."))
