@@ -66,7 +66,7 @@ class FakeAws:
         self.model = model(service)
         self.calls: list[Call] = []
         self.invalid: list[str] = []
-        self.answers: dict[str, dict[str, Any]] = {}
+        self.answers: dict[str, Any] = {}  # operation → what it answers, or a function of its parameters
         self.keys = {ACCESS_KEY}
         self.closing = threading.Event()
         self._scripts: dict[str, deque[Any]] = defaultdict(deque)
@@ -106,6 +106,7 @@ class FakeAws:
             if step is not None:
                 return step
             answer = self.answers.get(operation.name) or example(operation.output_shape, len(self.calls))
+            answer = answer(params) if callable(answer) else answer
             wrong = list(problems_of(answer, operation.output_shape))
             assert not wrong, f"the fake's own answer does not fit the model: {wrong}"
             return answer
@@ -199,16 +200,14 @@ class _Handler(BaseHTTPRequestHandler):
             operation = service.operation_model(flat.pop("Action"))
             flat.pop("Version")
             return operation, _nested(flat, operation.input_shape, "")
-        path = self.path.partition("?")[0]
+        path, _mark, query = self.path.partition("?")
         for name in service.operation_names:
             operation = service.operation_model(name)
-            pattern = re.sub(
-                r"\\{(\w+)\\}", r"(?P<\1>[^/]+)", re.escape(operation.http["requestUri"].partition("?")[0])
-            )
-            found = re.fullmatch(pattern, path)
+            template = operation.http["requestUri"].partition("?")[0]
+            found = re.fullmatch(re.sub(r"\\\{.*?\\\}", "([^/]+)", re.escape(template)), path)
             if found and operation.http["method"] == self.command:
-                uri = {k: unquote(v) for k, v in found.groupdict().items()}
-                return operation, {**json.loads(body or b"{}"), **uri}
+                named = dict(zip(re.findall(r"\{([\w-]+)", template), map(unquote, found.groups()), strict=True))
+                return operation, _gathered(operation, json.loads(body or b"{}"), named | dict(parse_qsl(query)))
         raise AssertionError(f"no operation of {service.service_name} at {self.command} {path}")
 
     def _answer(self, operation: OperationModel, answer: dict[str, Any]) -> None:
@@ -217,7 +216,8 @@ class _Handler(BaseHTTPRequestHandler):
             name = operation.name
             self._write(200, f"<{name}Response><{name}Result>{inner}</{name}Result></{name}Response>")
         else:
-            self._write(200, json.dumps(answer))
+            payload = operation.output_shape.serialization.get("payload") if operation.output_shape else None
+            self._write(200, json.dumps(answer[payload] if payload else answer))
 
     def _fault(self, fault: Fault) -> None:
         if self._protocol == "query":
@@ -237,6 +237,18 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, *args: Any) -> None:
         pass
+
+
+def _gathered(operation: OperationModel, body: dict[str, Any], outside: dict[str, str]) -> dict[str, Any]:
+    """Parameters of a REST protocol: from the body, from the path and from the query."""
+    shape = operation.input_shape
+    members = {one.serialization.get("name", name): name for name, one in shape.members.items()}
+    inside = {shape.serialization["payload"]: body} if "payload" in shape.serialization else body
+    for name, value in outside.items():
+        member = members.get(name, name)
+        number = member in shape.members and shape.members[member].type_name == "integer"
+        inside = {**inside, member: int(value) if number else value}
+    return inside
 
 
 def _nested(flat: dict[str, str], shape: Shape, prefix: str) -> Any:
@@ -262,7 +274,7 @@ def _xml(name: str, value: Any) -> str:
     if isinstance(value, dict):
         entries = (f"<entry><key>{escape(k)}</key><value>{escape(v)}</value></entry>" for k, v in value.items())
         return f"<{name}>{''.join(entries)}</{name}>"
-    return f"<{name}>{escape(str(value))}</{name}>"
+    return f"<{name}>{escape(str(value).lower() if isinstance(value, bool) else str(value))}</{name}>"
 
 
 @contextmanager
