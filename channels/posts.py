@@ -12,8 +12,7 @@ from twitter_text.extract_urls import extract_urls_with_indices
 LIMIT = 280
 ZERO_WIDTH_JOINER = "\u200d"
 SENTENCE_END = re.compile(r"[.!?…。！？][\"'”’)\]]*\s|\n|[。！？]")
-
-type Weigh = Callable[[str], int]
+Weigh = Callable[[str], int]
 
 
 def weighted_length(text: str) -> int:
@@ -39,8 +38,8 @@ def _attached(before: str, one: str) -> bool:
 
 def links(text: str) -> list[tuple[int, int]]:
     """Where the links that name http or https begin and end."""
-    found = [one["indices"] for one in extract_urls_with_indices(text, {"extract_url_without_protocol": False})]
-    return [(start, end) for start, end in found]
+    found = extract_urls_with_indices(text, extract_urls_without_protocol=False)
+    return [(one["indices"][0], one["indices"][1]) for one in found]
 
 
 def split(text: str, limit: int = LIMIT, weigh: Weigh = weighted_length) -> list[str]:
