@@ -3,7 +3,9 @@
 import ipaddress
 import json
 import socket
+import time
 from collections.abc import Mapping
+from datetime import datetime
 from email.utils import parsedate_to_datetime
 from functools import cached_property
 from typing import Any, ClassVar
@@ -31,6 +33,8 @@ TIMEOUT = urllib3.Timeout(connect=CONNECT_SECONDS, read=15)
 MAX_REPLY = 64 * 1024  # bytes; what a stranger's server says beyond that is of no interest
 NAT64 = ipaddress.ip_network("64:ff9b::/96")
 LONGEST_PATIENCE = 24 * 3600  # seconds
+# Where servers say when they listen again; the first of these that is there counts.
+PATIENCE = ("Retry-After", "RateLimit-Reset", "X-RateLimit-Reset")
 
 
 class HttpProvider(Provider):
@@ -85,7 +89,8 @@ def raise_for(status: int, headers: Mapping[str, str], raw: bytes) -> None:
     """Raise what a status means whoever says it; 2xx and 4xx other than 429 pass."""
     said = " ".join(raw.decode("utf-8", "replace").split())[:300]
     if status == 429 or (status == 503 and "Retry-After" in headers):
-        raise Throttled(str(status), said, retry_after=patience(headers.get("Retry-After", "")))
+        wait = next((headers[name] for name in PATIENCE if name in headers), "")
+        raise Throttled(str(status), said, retry_after=patience(wait))
     if status >= 500:
         raise Uncertain(str(status), said)
     if 300 <= status < 400:
@@ -94,15 +99,31 @@ def raise_for(status: int, headers: Mapping[str, str], raw: bytes) -> None:
 
 
 def patience(value: str, default: float = 30.0) -> float:
-    """Seconds to wait by a Retry-After header (RFC 9110, 10.2.3): a number of seconds or a date."""
+    """Seconds to wait by one of the headers in PATIENCE.
+
+    It is a number of seconds or a date (RFC 9110, 10.2.3), a moment in Unix time (Bluesky) or in ISO 8601 (Mastodon).
+    """
     try:
         seconds = float(value)
+        if seconds > 1e9:
+            seconds -= time.time()
     except ValueError:
-        try:
-            seconds = (parsedate_to_datetime(value) - timezone.now()).total_seconds()
-        except (TypeError, ValueError):
+        moment = _moment(value)
+        if moment is None:
             return default
+        seconds = (moment - timezone.now()).total_seconds()
     return min(max(seconds, 1.0), LONGEST_PATIENCE) if seconds == seconds else default
+
+
+def _moment(value: str) -> datetime | None:
+    for read in (parsedate_to_datetime, datetime.fromisoformat):
+        try:
+            moment = read(value)
+        except ValueError:
+            continue
+        if moment.tzinfo:
+            return moment
+    return None
 
 
 def unanswered(error: HTTPError) -> DeliveryError:

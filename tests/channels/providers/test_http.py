@@ -1,6 +1,8 @@
 """What HTTP itself says, for every provider that speaks it; and what strangers' addresses may not reach."""
 
 import socket
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from ipaddress import ip_network
 
 import pytest
@@ -126,11 +128,25 @@ def test_it_reads_no_endless_answer(plain, peer):
     ("value", "seconds"),
     [
         *[("7", 7), ("0", 1), ("", 30), ("soon", 30), ("nan", 30), ("999999999", 86400)],
-        ("Thu, 01 Jan 1970 00:00:00 GMT", 1),
+        *[("Thu, 01 Jan 1970 00:00:00 GMT", 1), ("1700000000", 1), ("2023-11-14T22:13:20.000Z", 1)],
+        *[("2023-11-14T22:13:20", 30), ("2023-11-14", 30), ("inf", 86400)],
     ],
 )
 def test_it_reads_how_long_to_wait(value, seconds):
     assert patience(value) == seconds
+
+
+@pytest.mark.parametrize("write", [lambda t: str(int(t.timestamp())), lambda t: t.isoformat(), format_datetime])
+def test_it_reads_until_when_to_wait(write):
+    assert 118 <= patience(write(datetime.now(UTC) + timedelta(minutes=2))) <= 120
+
+
+@pytest.mark.parametrize("name", ["Retry-After", "RateLimit-Reset", "X-RateLimit-Reset", "x-ratelimit-reset"])
+def test_it_looks_for_the_wait_where_servers_say_it(plain, peer, name):
+    peer.script(Reply(429, headers={name: "77"}))
+    with pytest.raises(Throttled) as caught:
+        plain.call("GET", peer.url)
+    assert caught.value.retry_after == 77
 
 
 # ── Addresses of strangers ──────────────────────────────────────────────────
