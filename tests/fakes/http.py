@@ -38,7 +38,9 @@ class Call:
 class FakeHttp:
     """`rule(call)` answers; `script()` queues what the next calls meet instead (None: the rule)."""
 
-    def __init__(self, rule: Callable[[Call], Reply] = lambda call: Reply(), certificate: str = "") -> None:
+    def __init__(
+        self, rule: Callable[[Call], Reply | Drop | Hang] = lambda call: Reply(), certificate: str = ""
+    ) -> None:
         self.rule = rule
         self.calls: list[Call] = []
         self.steps: deque[Reply | Drop | Hang | None] = deque()
@@ -75,7 +77,7 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         call = Call(self.command, self.path, dict(self.headers.items()), body, self.client_address)
         self.fake.calls.append(call)
-        step = self.fake.steps.popleft() if self.fake.steps else None
+        step = (self.fake.steps.popleft() if self.fake.steps else None) or self.fake.rule(call)
         if isinstance(step, Hang):
             self.fake.closing.wait(60)
             step = Drop()
@@ -85,11 +87,10 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             self.connection.shutdown(socket.SHUT_RDWR)
             return
-        reply = step or self.fake.rule(call)
-        raw = reply.body if isinstance(reply.body, bytes) else json.dumps(reply.body).encode()
-        self.send_response(reply.status)
-        kind = {} if "Content-Type" in reply.headers else {"Content-Type": "application/json"}
-        for name, value in {**kind, **reply.headers, "Content-Length": str(len(raw))}.items():
+        raw = step.body if isinstance(step.body, bytes) else json.dumps(step.body).encode()
+        self.send_response(step.status)
+        kind = {} if "Content-Type" in step.headers else {"Content-Type": "application/json"}
+        for name, value in {**kind, **step.headers, "Content-Length": str(len(raw))}.items():
             self.send_header(name, value)
         self.end_headers()
         self.wfile.write(raw)
