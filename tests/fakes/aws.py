@@ -33,6 +33,7 @@ class Fault:
     message: str = ""
     status: int = 400
     extra: Mapping[str, Any] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -207,7 +208,8 @@ class _Handler(BaseHTTPRequestHandler):
             found = re.fullmatch(re.sub(r"\\\{.*?\\\}", "([^/]+)", re.escape(template)), path)
             if found and operation.http["method"] == self.command:
                 named = dict(zip(re.findall(r"\{([\w-]+)", template), map(unquote, found.groups()), strict=True))
-                return operation, _gathered(operation, json.loads(body or b"{}"), named | dict(parse_qsl(query)))
+                outside = named | dict(parse_qsl(query)) | dict(self.headers.items())
+                return operation, _gathered(operation, body, outside)
         raise AssertionError(f"no operation of {service.service_name} at {self.command} {path}")
 
     def _answer(self, operation: OperationModel, answer: dict[str, Any]) -> None:
@@ -216,8 +218,14 @@ class _Handler(BaseHTTPRequestHandler):
             name = operation.name
             self._write(200, f"<{name}Response><{name}Result>{inner}</{name}Result></{name}Response>")
         else:
-            payload = operation.output_shape.serialization.get("payload") if operation.output_shape else None
-            self._write(200, json.dumps(answer[payload] if payload else answer))
+            shape = operation.output_shape
+            members = shape.members if shape else {}
+            place = {name: members[name].serialization.get("location") for name in answer}
+            [status] = [answer[name] for name in answer if place[name] == "statusCode"] or [200]
+            headers = {members[n].serialization["name"]: answer[n] for n in answer if place[n] == "header"}
+            payload = shape.serialization.get("payload") if shape else None
+            said = answer[payload] if payload else {name: answer[name] for name in answer if not place[name]}
+            self._write(status, said if isinstance(said, bytes) else json.dumps(said), headers)
 
     def _fault(self, fault: Fault) -> None:
         if self._protocol == "query":
@@ -225,12 +233,13 @@ class _Handler(BaseHTTPRequestHandler):
             self._write(fault.status, f"<ErrorResponse><Error>{inner}</Error></ErrorResponse>")
         else:
             body = {"__type": fault.code, "message": fault.message, "Message": fault.message, **fault.extra}
-            self._write(fault.status, json.dumps(body), {"x-amzn-ErrorType": fault.code})
+            self._write(fault.status, json.dumps(body), {"x-amzn-ErrorType": fault.code, **fault.headers})
 
-    def _write(self, status: int, text: str, headers: Mapping[str, str] | None = None) -> None:
-        data = text.encode()
+    def _write(self, status: int, text: str | bytes, headers: Mapping[str, str] | None = None) -> None:
+        data = text if isinstance(text, bytes) else text.encode()
         self.send_response(status)
-        for name, value in {"Content-Length": str(len(data)), **(headers or {})}.items():
+        known = {"Content-Length": str(len(data)), "x-amzn-RequestId": f"fake-request-{len(self.fake.calls)}"}
+        for name, value in {**known, **(headers or {})}.items():
             self.send_header(name, value)
         self.end_headers()
         self.wfile.write(data)
@@ -239,15 +248,19 @@ class _Handler(BaseHTTPRequestHandler):
         pass
 
 
-def _gathered(operation: OperationModel, body: dict[str, Any], outside: dict[str, str]) -> dict[str, Any]:
-    """Parameters of a REST protocol: from the body, from the path and from the query."""
+def _gathered(operation: OperationModel, body: bytes, outside: dict[str, str]) -> dict[str, Any]:
+    """Parameters of a REST protocol: from the body, from the path, from the query and from the headers."""
     shape = operation.input_shape
     members = {one.serialization.get("name", name): name for name, one in shape.members.items()}
-    inside = {shape.serialization["payload"]: body} if "payload" in shape.serialization else body
+    payload = shape.serialization.get("payload")
+    blob = payload and shape.members[payload].type_name == "blob"
+    found = body if blob else json.loads(body or b"{}")
+    inside = {payload: found} if payload else found
     for name, value in outside.items():
-        member = members.get(name, name)
-        number = member in shape.members and shape.members[member].type_name == "integer"
-        inside = {**inside, member: int(value) if number else value}
+        member = members.get(name)
+        if member and shape.members[member].serialization.get("location"):
+            number = shape.members[member].type_name == "integer"
+            inside = {**inside, member: int(value) if number else value}
     return inside
 
 
