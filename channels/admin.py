@@ -42,6 +42,7 @@ for _app in ("django_q", "guardian", "simple_history"):
 
 HEALTH = {
     "well": (_("Working"), "success"),
+    "unreachable": (_("Not reachable: trying again"), "danger"),
     "held": (_("Slowed down by the provider"), "warning"),
     "paused": (_("Paused: needs attention"), "danger"),
     "untested": (_("Not tested"), "default"),
@@ -79,7 +80,9 @@ class ChannelAdmin(PortalModelAdmin):
         form: Any = channel_form(provider_of(obj))
         names = list(form.base_fields)
         own = [name for name in names if name.startswith(PREFIX)]
-        first = ["name", "provider", *(n for n in names if n == "locales"), "enabled"]
+        broadcast = form.provider_class is None or form.provider_class.capabilities.broadcast
+        way = ["rate"] if broadcast else ["fallback", "rate"]
+        first = ["name", "provider", *(n for n in names if n == "locales"), "enabled", *way]
         note = _t("A change here switches the channel off until a test succeeds again.")
         if not self.has_change_permission(request, obj):
             return [(None, {"fields": first})]
@@ -105,9 +108,9 @@ class ChannelAdmin(PortalModelAdmin):
             obj.save()
             return
         # Only what the form owns: a worker may be writing `held_until` or `paused_at` right now.
-        fields = ["name", "enabled", "locales"]
+        fields = ["name", "enabled", "locales", "fallback", "rate"]
         if isinstance(form, ChannelForm) and form.changed_settings:
-            fields += ["config", "secrets", "verified_at", "test_error"]
+            fields += ["config", "secrets", "verified_at", "test_error", "granted_rate"]
             self.message_user(
                 request,
                 _t("The settings changed, so the channel is off until a test succeeds."),

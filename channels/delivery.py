@@ -82,7 +82,8 @@ def expand(dispatch: Dispatch, recipients: QuerySet[Recipient]) -> int:
                 _insert_batches(dispatch, ids.filter(id__gt=max(queued)), settings.DELIVERY_BATCH_SIZE)
             locked.expanded_at = timezone.now()
             locked.save(update_fields=["expanded_at"])
-    dispatch.expanded_at = locked.expanded_at
+    circuit.relieve()  # its channel may be down already
+    dispatch.refresh_from_db(fields=["expanded_at", "via"])
     return _expanded_size(dispatch)
 
 

@@ -53,7 +53,7 @@ class ChannelForm(forms.ModelForm):
 
     class Meta:
         model = Channel
-        fields = ["name", "enabled"]
+        fields = ["name", "enabled", "fallback", "rate"]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -65,6 +65,9 @@ class ChannelForm(forms.ModelForm):
             elif stored.get(name):
                 field.required = False
                 field.widget.attrs["placeholder"] = _t("Stored. Leave empty to keep it.")
+        if "fallback" in self.fields:
+            others = [c.pk for c in Channel.objects.exclude(pk=self.instance.pk) if c.can_stand_in_for(self.instance)]
+            self.fields["fallback"].queryset = Channel.objects.filter(pk__in=others)  # type: ignore[attr-defined]
         if "locales" in self.fields:
             self.fields["locales"].initial = self.instance.locales
 
@@ -109,6 +112,7 @@ class ChannelForm(forms.ModelForm):
     def save(self, commit: bool = True) -> Channel:
         channel = self.instance
         if self.changed_settings:
+            channel.granted_rate = None
             channel.config, channel.secrets = self._new_settings
             channel.enabled = False
             channel.verified_at = None
@@ -132,6 +136,7 @@ def channel_form(provider: type[Provider] | None) -> type[ChannelForm]:
                 widget=forms.CheckboxSelectMultiple,
                 help_text=_("The languages this channel speaks. None chosen: all."),
             )
+            members["fallback"] = None  # a public post is never made twice; Django drops the field
     return type("ChannelForm", (ChannelForm,), members)
 
 

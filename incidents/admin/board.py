@@ -10,7 +10,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
 from channels import delivery
-from channels.models import Batch, Channel, Delivery, Dispatch
+from channels.models import OPENS_AFTER, Batch, Channel, Delivery, Dispatch
 from channels.reasons import explain
 from channels.tasks import SILENT, worker_seen
 from incidents import publishing
@@ -141,17 +141,30 @@ class Row:
         return _("%(reached)s of %(total)s people") % {"reached": number(self.reached), "total": number(self.total)}
 
     @property
+    def way(self) -> Channel:
+        """What the rest goes through: the channel, or its fallback."""
+        return next((p.dispatch.via for p in self.parts if not p.finished), self.parts[0].dispatch.via)
+
+    @property
+    def detour(self) -> str:
+        """Since when it goes through the fallback and why; empty if it does not."""
+        for part in self.parts:
+            if part.dispatch.via_since:
+                return _("Since %(time)s through %(channel)s, the fallback: %(reason)s") % {
+                    "time": clock(part.dispatch.via_since),
+                    "channel": part.dispatch.via.name,
+                    "reason": self.channel.mask(part.dispatch.via_reason),
+                }
+        return ""
+
+    @property
     def blocked(self) -> bool:
         """Whether it stays as it is until somebody does something about the channel."""
-        return (
-            not self.finished
-            and self.starts_at <= self.now
-            and (bool(self.channel.paused_at) or not self.channel.enabled)
-        )
+        return not self.finished and self.starts_at <= self.now and (bool(self.way.paused_at) or not self.way.enabled)
 
     @property
     def held(self) -> bool:
-        return bool(self.channel.held_until and self.channel.held_until > self.now)
+        return bool(self.way.held_until and self.way.held_until > self.now)
 
     @property
     def state(self) -> str:
@@ -163,11 +176,11 @@ class Row:
             return _("Finished at %(time)s") % {"time": clock(self.last_at)} if self.last_at else _("Finished")
         if self.starts_at > self.now:
             return _("From %(time)s") % {"time": clock(self.starts_at)}
-        if self.channel.paused_at:
+        if self.way.paused_at:
             return _("Paused at %(time)s: the provider refused everything. A successful test sets it going again.") % {
-                "time": clock(self.channel.paused_at)
+                "time": clock(self.way.paused_at)
             }
-        if not self.channel.enabled:
+        if not self.way.enabled:
             return _("The channel is switched off. Test it and switch it on, and the rest goes out.")
         return self._waiting_state() or self._pace()
 
@@ -179,9 +192,13 @@ class Row:
 
     def _waiting_state(self) -> str:
         """Why nothing goes out at this moment; empty if it does."""
+        if self.way.failures >= OPENS_AFTER and self.way.held_until:
+            return _("The provider cannot be reached; the next attempt is at %(time)s.") % {
+                "time": clock(max(self.way.held_until, self.now), seconds=True)
+            }
         if self.held:
             return _("The provider asked us to slow down; it goes on by itself at %(time)s.") % {
-                "time": clock(self.channel.held_until, seconds=True)
+                "time": clock(self.way.held_until, seconds=True)
             }
         if self.rate:
             return ""
@@ -202,6 +219,9 @@ class Row:
             words = _("%(n)s a second") % {"n": number(round(self.rate))}
         else:
             words = _("%(n)s a minute") % {"n": number(max(1, round(self.rate * 60)))}
+        granted = self.way.effective_rate
+        if granted:
+            words = _("%(pace)s of at most %(limit)s") % {"pace": words, "limit": number(round(granted))}
         return _("Sending %(pace)s, %(left)s") % {"pace": words, "left": left(self.waiting / self.rate)}
 
 

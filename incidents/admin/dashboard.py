@@ -196,6 +196,8 @@ def _health_words(channel: Channel) -> str:
     health = channel.health
     if health == "paused":
         return _("Paused: %(reason)s") % {"reason": channel.paused_reason or _("no reason was given")}
+    if health == "unreachable":
+        return _("Not reachable: tried again at %(time)s") % {"time": moment(channel.held_until)}
     if health == "held":
         return _("Asked to slow down: waits until %(time)s") % {"time": moment(channel.held_until)}
     if channel.test_error:

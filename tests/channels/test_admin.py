@@ -154,6 +154,23 @@ def test_renaming_keeps_it_on_and_what_a_worker_wrote_meanwhile(client, manager,
     assert channel.paused_at
 
 
+def test_a_fallback_carries_the_same_words_to_the_same_addresses(client, manager):
+    channel, other, sms = smtp(), make.channel("outbox_email", "Spare"), make.channel("outbox_sms", "Texts")
+    shown = client.get(page(channel)).context["adminform"].form.fields["fallback"]
+    assert list(shown.queryset) == [other]
+    refused = client.post(page(channel), posted(channel, fallback=sms.pk, rate="0"))
+    assert set(refused.context["adminform"].form.errors) == {"fallback", "rate"}
+    assert client.post(page(channel), posted(channel, fallback=other.pk, rate="14.5")).status_code == 302
+    channel.refresh_from_db()
+    assert (channel.fallback, channel.rate, channel.enabled) == (other, 14.5, True)
+
+
+def test_a_public_channel_has_no_fallback(client, manager):
+    shown = client.get(page(make.channel("outbox_post"))).context["adminform"].form
+    assert "rate" in shown.fields
+    assert "fallback" not in shown.fields
+
+
 def test_it_cannot_be_enabled_before_a_test_and_the_form_says_so(client, manager):
     channel = smtp(enabled=False, verified_at=None)
     answer = client.post(page(channel), posted(channel, enabled="on"))
