@@ -17,6 +17,7 @@ from channels import posts
 from channels.errors import DeliveryError, Permanent, Throttled, Transient, Uncertain
 
 from .base import Addressee, Capabilities, Message, Outcome, Provider
+from .social import publish
 
 TIMEOUT = (5, 15)  # seconds to connect, to answer
 
@@ -51,31 +52,14 @@ class X(Provider):
         return client
 
     def send(self, message: Message, recipients: Sequence[Addressee]) -> list[Outcome]:
-        return [self._thread(posts.split(message.parts["text"])) for _one in recipients]
+        return [
+            publish(message.parts["text"], self._post, posts.LIMIT, of_this_text=("duplicate", "400"))
+            for _one in recipients
+        ]
 
-    def _thread(self, texts: list[str]) -> Outcome:
-        if not texts:
-            return Outcome(error=Permanent("empty", _("There is nothing to post.")))
-        ids: list[str] = []
-        for text in texts:
-            try:
-                ids.append(self._post(text, ids[-1] if ids else None))
-            except DeliveryError as error:
-                return self._failed(error, ids, len(texts))
-        return Outcome(ref=ids[0])
-
-    def _failed(self, error: DeliveryError, ids: list[str], wanted: int) -> Outcome:
-        if ids:
-            # Part of it is public. Starting again would repeat that part: a person has to look.
-            said = _("%(sent)d of %(wanted)d posts are public, the last one is %(last)s. Then: %(error)s")
-            text = said % {"sent": len(ids), "wanted": wanted, "last": ids[-1], "error": error}
-            return Outcome(ref=ids[0], error=Uncertain("thread-incomplete", text))
-        if isinstance(error, Uncertain) or error.code in ("duplicate", "400"):
-            return Outcome(error=error)
-        raise error
-
-    def _post(self, text: str, parent: str | None) -> str:
+    def _post(self, text: str, before: list[str]) -> str:
         """Post once; the ID of the post. Raises DeliveryError."""
+        parent = before[-1] if before else None
         reply = self._call(lambda: self.client.create_tweet(text=text, in_reply_to_tweet_id=parent))
         try:
             return str(reply.data["id"])
