@@ -12,8 +12,11 @@ REGISTRY = {
     "smtp": "smtp.Smtp",
     "ses": "ses.Ses",
     "eum_sms": "eum_sms.EumSms",
+    "eum_voice": "eum_voice.EumVoice",
     "sns_topic": "sns_topic.SnsTopic",
+    "aws_lambda": "aws_lambda.AwsLambda",
     "x": "x.X",
+    "mastodon": "mastodon.Mastodon",
     "statuspage": "statuspage.StatusPage",
 }
 

@@ -15,7 +15,7 @@ from channels.errors import DeliveryError, Transient
 from channels.models import Medium
 from channels.providers import REGISTRY, choices, get
 from channels.providers.base import FORMS, Addressee, Capabilities, Outcome, Provider
-from tests.fakes import aws, x
+from tests.fakes import aws, mastodon, x
 from tests.fakes.http import Call, FakeHttp, Reply
 from tests.fakes.smtp import PASSWORD, USER
 
@@ -40,13 +40,28 @@ CONFIGS: dict[str, dict[str, Any]] = {
     },
     "ses": {**AWS, "from_address": "status@example.org"},
     "eum_sms": {**AWS, "origination_identity": "EXAMPLE"},
+    "eum_voice": {
+        **AWS,
+        "origination_identity": "+390212345678",
+        "voice_en": "AMY",
+        "voice_it": "BIANCA",
+        "time_to_live": 60,
+    },
     "sns_topic": {**{k: v for k, v in AWS.items() if k != "region"}, "topic_arn": TOPIC},
+    "aws_lambda": {**AWS, "function": "notify", "invocation": "RequestResponse"},
     "x": x.KEYS,
+    "mastodon": {"server": "https://mastodon.social", "access_token": mastodon.TOKEN, "visibility": "public"},
     "statuspage": {"directory": "/nonexistent"},
 }
 
 # Key of a provider on AWS → the SDK's name of its service.
-SERVICES = {"ses": "sesv2", "eum_sms": "pinpoint-sms-voice-v2", "sns_topic": "sns"}
+SERVICES = {
+    "ses": "sesv2",
+    "eum_sms": "pinpoint-sms-voice-v2",
+    "eum_voice": "pinpoint-sms-voice-v2",
+    "sns_topic": "sns",
+    "aws_lambda": "lambda",
+}
 # Key of a provider that speaks plain HTTP → how its peer answers, and where it reads the peer's address: in its
 # attribute `api`, else in the setting of that name; "" if the recipients' addresses lead there.
 HTTP: dict[str, tuple[Callable[[Call], Reply], str]] = {}
@@ -55,6 +70,7 @@ ANSWERS: dict[str, Any] = {
     "GetAccount": {"SendingEnabled": True},
     "DescribeAccountAttributes": {"AccountAttributes": []},
     "GetTopicAttributes": {"Attributes": {}},
+    "Invoke": {"StatusCode": 200, "Payload": b"null"},
 }
 
 
