@@ -1,21 +1,27 @@
-"""Email through Amazon SES, API version 2, one SendEmail a recipient."""
+"""Email through Amazon SES, API version 2: one SendEmail a recipient, or one SendBulkEmail for fifty."""
 
+import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from html import escape
 from typing import Any
 
 from django import forms
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
-from channels.errors import DeliveryError, Permanent, Throttled, Uncertain
+from channels.errors import DeliveryError, Permanent, Throttled, Transient, Uncertain
 
 from . import aws
-from .base import Addressee, Capabilities, Message, Outcome, personalise
+from .base import TOKEN, Addressee, Capabilities, Message, Outcome, personalise
 from .mail import ascii_address, common_headers, domain_of, mailbox, one_line, unsubscribe_headers
 
 # Said about one message; everything else that SES refuses, it would refuse for everybody.
-OF_ONE = {"MessageRejected", "BadRequestException"}
+OF_ONE = {"MessageRejected", "BadRequestException", "MESSAGE_REJECTED", "INVALID_PARAMETER"}
+BULK = 50  # recipients in one SendBulkEmail
+BRACES = "portal_braces"
+HTML = "__html"
 
 
 class SesForm(aws.AwsForm):
@@ -30,17 +36,64 @@ class SesForm(aws.AwsForm):
         required=False,
         help_text=gettext_lazy("Optional. Without one, SES reports no bounces and deliveries to the portal."),
     )
-    field_order = ["from_address", "from_name", "configuration_set"]
+    mode = forms.ChoiceField(
+        label=gettext_lazy("Calls"),
+        choices=[
+            ("single", gettext_lazy("One for each recipient (SendEmail)")),
+            ("bulk", gettext_lazy("One for fifty recipients (SendBulkEmail)")),
+        ],
+        initial="single",
+        required=False,
+        help_text=gettext_lazy(
+            "Fifty at a time is faster where the account may do it: some are limited to one such call a second."
+        ),
+    )
+    field_order = ["from_address", "from_name", "configuration_set", "mode"]
+
+    def clean_mode(self) -> str:
+        return self.cleaned_data["mode"] or "single"
 
 
 class Ses(aws.AwsProvider):
     label = gettext_lazy("Email: Amazon SES")
-    capabilities = Capabilities(form="email", medium="email")
+    capabilities = Capabilities(form="email", medium="email", receipts=True)
     config_form = SesForm
     service = "sesv2"
 
+    _bulk: "Bulk | None" = None
+    _rate: float | None = None
+
+    def __init__(self, config: Mapping[str, Any]) -> None:
+        super().__init__(config)
+        if config.get("mode") == "bulk":
+            self.capabilities = replace(type(self).capabilities, max_batch=BULK)  # type: ignore[misc]
+
     def send(self, message: Message, recipients: Sequence[Addressee]) -> list[Outcome]:
+        if self.config.get("mode") == "bulk":
+            return self._send_bulk(message, recipients)
         return [self._send_one(message, one) for one in recipients]
+
+    def _send_bulk(self, message: Message, recipients: Sequence[Addressee]) -> list[Outcome]:
+        if self._bulk is None or self._bulk.message is not message:
+            self._bulk = Bulk(message, self.config)
+        outcomes: dict[int, Outcome] = {}
+        entries: dict[int, dict[str, Any]] = {}
+        for n, one in enumerate(recipients):
+            try:
+                entries[n] = self._bulk.entry(one)
+            except ValueError as error:
+                outcomes[n] = Outcome(error=Permanent("bad-syntax", str(error)))
+        if entries:
+            client = self.client
+            try:
+                reply = client.send_bulk_email(**self._bulk.request, BulkEmailEntries=list(entries.values()))
+            except aws.SDK_ERRORS as error:
+                found = self._failure(error)
+                if aws.code_of(error) not in OF_ONE or self._is_about_us(found):
+                    raise found from error
+                return [outcomes.get(n, Outcome(error=found)) for n in range(len(recipients))]
+            outcomes |= dict(zip(entries, _results(reply, len(entries)), strict=True))
+        return [outcomes[n] for n in range(len(recipients))]
 
     def _send_one(self, message: Message, one: Addressee) -> Outcome:
         try:
@@ -109,6 +162,7 @@ class Ses(aws.AwsProvider):
         if not account.get("SendingEnabled", True) or status == "SHUTDOWN":
             raise Permanent("SendingPaused", _("SES has paused sending for this account (%s).") % status)
         quota = account.get("SendQuota", {})
+        self._rate = float(quota.get("MaxSendRate", 0)) or None
         rate, daily = int(quota.get("MaxSendRate", 0)), int(quota.get("Max24HourSend", 0))
         said = [
             ngettext("SES grants %(rate)d message a second", "SES grants %(rate)d messages a second", rate)
@@ -118,6 +172,96 @@ class Ses(aws.AwsProvider):
         if not account.get("ProductionAccessEnabled", True):
             said.append(_("The account is in the sandbox: it can write to verified addresses only."))
         return " ".join(said)
+
+    def granted_rate(self) -> float | None:
+        return self._rate
+
+
+class Bulk:
+    """One message as SendBulkEmail takes it: a template of SES's own, and what differs from recipient to recipient.
+
+    SES fills in `{{name}}` and escapes nothing (SES developer guide, advanced email personalization), so
+    that each value comes twice: as it is, and escaped for the HTML part. Braces of ours come as a value of their own.
+    """
+
+    def __init__(self, message: Message, config: Mapping[str, Any]) -> None:
+        self.message = message
+        sender = config["from_address"]
+        headers = common_headers(message, domain_of(sender))
+        parts = message.parts
+        content = {"Subject": _template(one_line(parts["subject"])), "Text": _template(parts["text"])}
+        if parts.get("html"):
+            content["Html"] = _template(parts["html"], html=True)
+        self.request: dict[str, Any] = {
+            "FromEmailAddress": mailbox(sender, config.get("from_name", "")),
+            "DefaultContent": {
+                "Template": {
+                    "TemplateContent": content,
+                    "TemplateData": json.dumps({BRACES: "{{"}),
+                    "Headers": [{"Name": name, "Value": value} for name, value in headers.items()],
+                }
+            },
+            "DefaultEmailTags": [{"Name": "dispatch", "Value": _tag(message.reference)}],
+        }
+        if config.get("configuration_set"):
+            self.request["ConfigurationSetName"] = config["configuration_set"]
+
+    def entry(self, one: Addressee) -> dict[str, Any]:
+        """One recipient. Raises ValueError for an impossible address."""
+        values = {BRACES: "{{", **dict.fromkeys(TOKEN.findall("".join(self.message.parts.values())), "")}
+        for name in list(values):
+            if name != BRACES:
+                text = one.values.get(name, f"[[{name}]]")
+                values |= {name: one_line(text), f"{name}{HTML}": escape(text)}
+        found = {
+            "Destination": {"ToAddresses": [mailbox(one.address, one.name)]},
+            "ReplacementEmailContent": {"ReplacementTemplate": {"ReplacementTemplateData": json.dumps(values)}},
+            # These stand in for the default ones, they do not add to them.
+            "ReplacementTags": [
+                *self.request["DefaultEmailTags"],
+                {"Name": "delivery", "Value": _tag(one.key)},
+            ],
+        }
+        own = unsubscribe_headers(one)
+        if own:
+            found["ReplacementHeaders"] = [{"Name": name, "Value": value} for name, value in own.items()]
+        return found
+
+
+def _template(text: str, html: bool = False) -> str:
+    """Our text as a template of SES: [[name]] becomes {{name}}, and {{ of ours something that prints {{."""
+    pieces = TOKEN.split(text)
+    for n, piece in enumerate(pieces):
+        pieces[n] = f"{{{{{piece}{HTML if html else ''}}}}}" if n % 2 else piece.replace("{{", f"{{{{{BRACES}}}}}")
+    return "".join(pieces)
+
+
+def _results(reply: Mapping[str, Any], count: int) -> list[Outcome]:
+    """What SES says of each entry, in their order. Raises DeliveryError if it says the same of all."""
+    found = list(reply.get("BulkEmailEntryResults") or [])
+    if len(found) != count:
+        text = _("AWS answered for %(got)d of %(wanted)d recipients.") % {"got": len(found), "wanted": count}
+        return [Outcome(error=Uncertain("bad-reply", text))] * count
+    outcomes = [_result(one) for one in found]
+    first = outcomes[0].error
+    # What stops the account stops everybody, unless some got through before.
+    ours = isinstance(first, Throttled) or (isinstance(first, Permanent) and first.code not in OF_ONE)
+    if first and ours and all(outcome.error and outcome.error.code == first.code for outcome in outcomes):
+        raise first
+    return outcomes
+
+
+def _result(one: Mapping[str, Any]) -> Outcome:
+    status, said = one.get("Status", ""), one.get("Error", "")
+    if status == "SUCCESS":
+        return aws.accepted(one)
+    if status in ("ACCOUNT_THROTTLED", "ACCOUNT_DAILY_QUOTA_EXCEEDED"):
+        return Outcome(error=Throttled(status, said, retry_after=1 if status == "ACCOUNT_THROTTLED" else 600))
+    if status == "TRANSIENT_FAILURE":
+        return Outcome(error=Transient(status, said))
+    if status in ("", "FAILED"):
+        return Outcome(error=Uncertain(status or "bad-reply", said))
+    return Outcome(error=Permanent(status, said))
 
 
 def _tag(text: str) -> str:

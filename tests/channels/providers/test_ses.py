@@ -1,4 +1,5 @@
 import json
+import re
 from urllib.request import urlopen
 
 import boto3
@@ -268,3 +269,127 @@ def test_the_probe_fails_when_sending_is_stopped(ses, fake, changes):
     fake.answers["GetAccount"] = ACCOUNT | changes
     with pytest.raises(Permanent):
         ses.probe()
+
+
+# ── Fifty at a time ──
+
+BULK = "SendBulkEmail"
+
+
+@pytest.fixture
+def bulk(make_provider, fake):
+    fake.answers[BULK] = lambda params: results(*["SUCCESS"] * len(params["BulkEmailEntries"]))
+    return make_provider("ses", **CONFIG, mode="bulk")
+
+
+def results(*statuses):
+    found = [{"Status": s, **({"MessageId": f"m-{n}"} if s == "SUCCESS" else {})} for n, s in enumerate(statuses)]
+    return {"BulkEmailEntryResults": found}
+
+
+def rendered(params, n, part):
+    """What SES makes of a part for one recipient: {{name}} is replaced, nothing is escaped, nothing rendered twice."""
+    template = params["DefaultContent"]["Template"]
+    own = params["BulkEmailEntries"][n]["ReplacementEmailContent"]["ReplacementTemplate"]["ReplacementTemplateData"]
+    values = json.loads(template["TemplateData"]) | json.loads(own)
+    return re.sub(r"\{\{(\w+)\}\}", lambda m: values[m[1]], template["TemplateContent"][part])
+
+
+def test_bulk_takes_fifty_in_one_call_that_fits_the_model(bulk, fake):
+    assert bulk.capabilities.max_batch == 50
+    outcomes = bulk.send(make_message(), addressees(50))
+    assert [o.ref for o in outcomes] == [f"m-{n}" for n in range(50)]
+    assert fake.invalid == []
+    [params] = fake.params(BULK)
+    assert rendered(params, 7, "Text").startswith("Hello Customer 7,\nCard payments fail")
+    assert rendered(params, 7, "Subject") == "Card payments: partial outage"
+    entry = params["BulkEmailEntries"][7]
+    assert entry["Destination"] == {"ToAddresses": ["Customer 7 <customer7@example.com>"]}
+    assert {h["Name"]: h["Value"] for h in entry["ReplacementHeaders"]} == {
+        "List-Unsubscribe": "<https://portal.example.com/unsubscribe/7/>",
+        "List-Unsubscribe-Post": "List-Unsubscribe=One-Click",
+    }
+    assert entry["ReplacementTags"] == [
+        {"Name": "dispatch", "Value": "dispatch-42"},
+        {"Name": "delivery", "Value": "42-7"},
+    ]
+
+
+def test_bulk_sends_the_words_that_single_sends(bulk, make_provider, fake):
+    nasty = 'A {{ b }} {{{c}}} {{#each x}} [[name]] <b> & "q" [[unknown]]'
+    message = make_message(parts={"subject": nasty, "text": nasty, "html": nasty})
+    one = Addressee(
+        "a@example.com", key="1", values={"name": "<i>{{x}}</i>", "unsubscribe_url": "https://p.example/u/"}
+    )
+    assert bulk.send(message, [one])[0].error is None
+    make_provider("ses", **CONFIG).send(message, [one])
+    [single], [many] = fake.params(SEND), fake.params(BULK)
+    simple = single["Content"]["Simple"]
+    assert rendered(many, 0, "Subject") == simple["Subject"]["Data"]
+    assert rendered(many, 0, "Text") == simple["Body"]["Text"]["Data"]
+    assert rendered(many, 0, "Html") == simple["Body"]["Html"]["Data"]
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        ("MESSAGE_REJECTED", Permanent),
+        ("INVALID_PARAMETER", Permanent),
+        ("TRANSIENT_FAILURE", Transient),
+        ("FAILED", Uncertain),
+        ("ACCOUNT_THROTTLED", Throttled),
+        ("ACCOUNT_DAILY_QUOTA_EXCEEDED", Throttled),
+    ],
+)
+def test_bulk_tells_each_recipients_fate(bulk, fake, status, kind):
+    fake.answers[BULK] = results("SUCCESS", status, "SUCCESS")
+    outcomes = bulk.send(make_message(), addressees(3))
+    assert [type(o.error) for o in outcomes] == [type(None), kind, type(None)]
+    assert outcomes[1].error.code == status
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        ("ACCOUNT_SUSPENDED", Permanent),
+        ("ACCOUNT_SENDING_PAUSED", Permanent),
+        ("MAIL_FROM_DOMAIN_NOT_VERIFIED", Permanent),
+        ("ACCOUNT_THROTTLED", Throttled),
+    ],
+)
+def test_bulk_raises_what_stops_everybody(bulk, fake, status, kind):
+    fake.answers[BULK] = results(status, status)
+    with pytest.raises(kind):
+        bulk.send(make_message(), addressees(2))
+
+
+def test_bulk_keeps_the_order_around_an_impossible_address(bulk, fake):
+    people = addressees(3)
+    people[1] = Addressee("no body@example.com", key="x")
+    outcomes = bulk.send(make_message(), people)
+    assert [o.ref for o in outcomes] == ["m-0", "", "m-1"]
+    assert outcomes[1].error.code == "bad-syntax"
+
+
+def test_bulk_answers_that_do_not_add_up_are_uncertain(bulk, fake):
+    fake.answers[BULK] = results("SUCCESS")
+    assert [type(o.error) for o in bulk.send(make_message(), addressees(2))] == [Uncertain, Uncertain]
+
+
+def test_a_dropped_reply_of_bulk_is_uncertain_for_all(bulk, fake):
+    fake.script(BULK, Drop())
+    with pytest.raises(Uncertain):
+        bulk.send(make_message(), addressees(50))
+    assert len(fake.params(BULK)) == 1
+
+
+def test_a_throttled_bulk_call_holds_the_channel(bulk, fake):
+    fake.script(BULK, Fault("TooManyRequestsException", "Maximum sending rate exceeded.", 429))
+    with pytest.raises(Throttled):
+        bulk.send(make_message(), addressees(50))
+
+
+def test_the_probe_learns_the_granted_rate(ses, fake):
+    fake.answers["GetAccount"] = {"SendingEnabled": True, "SendQuota": {"MaxSendRate": 14.0, "Max24HourSend": 50000.0}}
+    ses.probe()
+    assert ses.granted_rate() == 14.0
