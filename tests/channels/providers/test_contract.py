@@ -64,7 +64,9 @@ SERVICES = {
 }
 # Key of a provider that speaks plain HTTP → how its peer answers, and where it reads the peer's address: in its
 # attribute `api`, else in the setting of that name; "" if the recipients' addresses lead there.
-HTTP: dict[str, tuple[Callable[[Call], Reply], str]] = {}
+HTTP: dict[str, tuple[Callable[[Call], Reply], str]] = {
+    "mastodon": (mastodon.Server(), "server"),
+}
 # What a fake AWS answers where the empty shape would not do.
 ANSWERS: dict[str, Any] = {
     "GetAccount": {"SendingEnabled": True},

@@ -1,0 +1,137 @@
+"""Posts on Mastodon through the API of the account's own server; what is too long for one post becomes a thread."""
+
+import hashlib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+from urllib.parse import urlsplit
+
+from django import forms
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from channels import posts
+from channels.errors import Permanent, Transient, Uncertain
+
+from .base import Addressee, Capabilities, Message, Outcome
+from .http import HttpProvider
+from .social import ServerField, publish
+
+LIMIT = 500  # characters, where the server does not say otherwise
+LINK = "x" * 23  # what a link counts, however long it is
+VISIBILITIES = [("public", gettext_lazy("Public")), ("unlisted", gettext_lazy("Unlisted: not in the public feeds"))]
+MENTION = re.compile(r"(?<![\w/])(@\w+)@[\w.-]+\w")
+
+
+class MastodonForm(forms.Form):
+    server = ServerField(
+        label=gettext_lazy("Server"),
+        help_text=gettext_lazy("Where the account lives, for example https://mastodon.social."),
+    )
+    access_token = forms.CharField(
+        label=gettext_lazy("Access token"),
+        widget=forms.PasswordInput,
+        help_text=gettext_lazy(
+            "Of an application made under Preferences → Development with the scopes read:accounts and write:statuses."
+        ),
+    )
+    visibility = forms.ChoiceField(label=gettext_lazy("Visibility"), choices=VISIBILITIES)
+
+
+def weight(text: str) -> int:
+    """Characters as Mastodon counts them: graphemes, a link is 23, a mention counts without its server.
+
+    https://docs.joinmastodon.org/user/posting/#text and StatusLengthValidator of its source.
+    """
+    for start, end in reversed(posts.links(text)):
+        text = text[:start] + LINK + text[end:]
+    return posts.graphemes(MENTION.sub(r"\1", text))
+
+
+@dataclass(frozen=True)
+class Posted:
+    id: str
+    url: str
+
+    def __str__(self) -> str:
+        return self.url[:200] or self.id
+
+
+class Mastodon(HttpProvider):
+    """Not called idempotent, though Mastodon drops a repeated Idempotency-Key: for one hour only.
+
+    A worker that stood still or a channel that was paused repeats later than that. Within the hour the key makes it
+    harmless if a person sends again what is uncertain, and completes a thread that stopped half-way.
+    https://docs.joinmastodon.org/methods/statuses/#headers
+    """
+
+    label = gettext_lazy("Social post: Mastodon")
+    capabilities = Capabilities(form="post", medium="broadcast", broadcast=True, max_weight=LIMIT, thread=True)
+    config_form = MastodonForm
+
+    def send(self, message: Message, recipients: Sequence[Addressee]) -> list[Outcome]:
+        return [self._publish(message, one) for one in recipients]
+
+    def _publish(self, message: Message, one: Addressee) -> Outcome:
+        def post(text: str, before: list[Posted]) -> Posted:
+            # The text is part of the key: a server whose limit changed meanwhile gets other parts of the thread.
+            parts = [message.thread, one.key, str(len(before)), text]
+            status = {"status": text, "visibility": self.config["visibility"], "language": language}
+            if before:
+                status["in_reply_to_id"] = before[-1].id
+            key = hashlib.sha256("\n".join(parts).encode()).hexdigest()
+            said = self._ask("POST", "/api/v1/statuses", status, {"Idempotency-Key": key})
+            try:
+                return Posted(str(said["id"]), str(said.get("url") or ""))
+            except (AttributeError, KeyError, TypeError):
+                raise Uncertain("bad-reply", _("The server answered without the ID of the post.")) from None
+
+        language = message.locale.partition("-")[0]  # ISO 639: Mastodon knows no regions
+        return publish(message.parts["text"], post, self.limit, weight, of_this_text=("422",))
+
+    @cached_property
+    def limit(self) -> int:
+        """Characters in one post on this server. Raises DeliveryError, never Uncertain: nothing is public yet."""
+        try:
+            said = self._ask("GET", "/api/v2/instance")
+            limit = int(said["configuration"]["statuses"]["max_characters"])
+        except Uncertain as error:
+            raise Transient(error.code, error.detail) from error
+        except Permanent as error:
+            if error.code != "404":  # older than version 4
+                raise
+            return LIMIT
+        except (KeyError, TypeError, ValueError):
+            return LIMIT
+        return limit if limit > 0 else LIMIT
+
+    def _ask(self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None) -> Any:
+        """One request as our account: what the server says. Raises DeliveryError."""
+        sent = {"Authorization": f"Bearer {self.config['access_token']}", **(headers or {})}
+        status, said, _headers = self.call(method, f"{self.config['server']}{path}", body, sent)
+        if status >= 400:
+            detail = str(said.get("error", "")) if isinstance(said, dict) else ""
+            raise Permanent(str(status), " ".join(filter(None, [detail, _fix(status)])))
+        return said
+
+    def probe(self) -> str:
+        said = self._ask("GET", "/api/v1/accounts/verify_credentials")
+        name = said.get("acct") if isinstance(said, dict) else None
+        if not name:
+            raise Permanent("bad-reply", _fix(404))
+        values = {"account": f"{name}@{urlsplit(self.config['server']).netloc}", "limit": self.limit}
+        return _("Posts appear as @%(account)s; one post holds %(limit)d characters.") % values
+
+    def close(self) -> None:
+        self.__dict__.pop("limit", None)
+        super().close()
+
+
+def _fix(status: int) -> str:
+    if status in (401, 403):
+        return _("Make a new access token with the scopes read:accounts and write:statuses, and enter it here.")
+    if status == 404:
+        return _("This is not a Mastodon server, or the account is gone: check the server.")
+    return ""

@@ -1,0 +1,54 @@
+"""A fake Mastodon server: posts and replies, who am I, its limit; a repeated Idempotency-Key makes no second post."""
+
+import re
+from typing import Any
+
+from tests.fakes.http import Call, FakeHttp, Reply
+
+TOKEN = "fake-mastodon-token"
+
+
+class FakeMastodon(FakeHttp):
+    def __init__(self, max_characters: int | None = 500) -> None:
+        self.server = Server(max_characters)
+        super().__init__(self.server)
+
+    @property
+    def posts(self) -> list[dict[str, Any]]:
+        return self.server.posts
+
+
+class Server:
+    """The rule of a FakeHttp. Without `max_characters` it is older than version 4 and does not tell its limit."""
+
+    def __init__(self, max_characters: int | None = 500) -> None:
+        self.max_characters = max_characters
+        self.posts: list[dict[str, Any]] = []
+        self.keys: dict[str, dict[str, Any]] = {}
+
+    def __call__(self, call: Call) -> Reply:
+        if call.headers.get("Authorization") != f"Bearer {TOKEN}":
+            return Reply(401, {"error": "The access token is invalid"})
+        match call.method, call.path:
+            case "GET", "/api/v1/accounts/verify_credentials":
+                return Reply(200, {"id": "1", "username": "status", "acct": "status"})
+            case "GET", "/api/v2/instance" if self.max_characters:
+                return Reply(200, {"configuration": {"statuses": {"max_characters": self.max_characters}}})
+            case "POST", "/api/v1/statuses":
+                return self.post(call.json, call.headers.get("Idempotency-Key", ""))
+        return Reply(404, {"error": "Record not found"})
+
+    def post(self, given: dict[str, Any], key: str) -> Reply:
+        if key in self.keys:
+            return Reply(200, self.keys[key])
+        text, parent = given["status"], given.get("in_reply_to_id")
+        if len(re.sub(r"https?://\S+[^\s.,)]", "x" * 23, text)) > (self.max_characters or 500):
+            return Reply(422, {"error": "Validation failed: Text character limit of 500 exceeded"})
+        if parent and parent not in {post["id"] for post in self.posts}:
+            return Reply(404, {"error": "Record not found"})
+        number = str(900 + len(self.posts))
+        self.posts.append({**given, "id": number, "key": key})
+        reply = {"id": number, "url": f"https://social.example.org/@status/{number}"}
+        if key:
+            self.keys[key] = reply
+        return Reply(200, reply)
