@@ -49,6 +49,10 @@ NOT_REACHED = (
     sdk.ProxyConnectionError,
     sdk.SSLError,
 )
+TOPIC_ARN = RegexValidator(
+    r"^arn:aws[a-z-]*:sns:[a-z0-9-]+:\d{12}:[A-Za-z0-9_-]{1,256}(\.fifo)?\Z",
+    _("“%(value)s” is not the ARN of a topic; write it as arn:aws:sns:eu-south-1:123456789012:name."),
+)
 
 
 class AwsForm(forms.Form):
@@ -85,6 +89,16 @@ class AwsForm(forms.Form):
             )
         ],
     )
+    events_topic_arn = forms.CharField(
+        label=_("Topic of events"),
+        required=False,
+        max_length=400,
+        help_text=_(
+            "Optional: the ARN of the SNS topic that gets bounces and receipts. It is to be subscribed to the address"
+            " /events/sns/ followed by the number of this channel and a slash."
+        ),
+        validators=[TOPIC_ARN],
+    )
 
     def clean(self) -> dict[str, Any]:
         data = super().clean() or self.cleaned_data
@@ -106,6 +120,16 @@ class AwsProvider(Provider):
     @cached_property
     def client(self) -> Any:
         return connect(self.service, self.config, self.region())
+
+    def confirm_subscription(self, topic_arn: str, token: str) -> None:
+        """Say yes to a topic's wish to post to us; only those with credentials can end it. Raises DeliveryError."""
+        client = connect("sns", self.config, topic_arn.split(":")[3])
+        try:
+            client.confirm_subscription(TopicArn=topic_arn, Token=token, AuthenticateOnUnsubscribe="true")
+        except SDK_ERRORS as error:
+            raise failure(error) from error
+        finally:
+            client.close()
 
     def close(self) -> None:
         if "client" in self.__dict__:
