@@ -17,6 +17,8 @@ REGISTRY = {
     "aws_lambda": "aws_lambda.AwsLambda",
     "x": "x.X",
     "mastodon": "mastodon.Mastodon",
+    "slack": "slack.Slack",
+    "slack_webhook": "slack.SlackWebhook",
     "statuspage": "statuspage.StatusPage",
 }
 

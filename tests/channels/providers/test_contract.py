@@ -15,7 +15,7 @@ from channels.errors import DeliveryError, Transient
 from channels.models import Medium
 from channels.providers import REGISTRY, choices, get
 from channels.providers.base import FORMS, Addressee, Capabilities, Outcome, Provider
-from tests.fakes import aws, mastodon, x
+from tests.fakes import aws, mastodon, slack, x
 from tests.fakes.http import Call, FakeHttp, Reply
 from tests.fakes.smtp import PASSWORD, USER
 
@@ -23,7 +23,7 @@ from .conftest import addressees, make_message
 
 AWS = {"region": "eu-south-1", "access_key_id": aws.ACCESS_KEY, "secret_access_key": aws.SECRET_KEY}
 TOPIC = "arn:aws:sns:eu-south-1:123456789012:incidents"
-SECRETS = [PASSWORD, aws.SECRET_KEY, *x.KEYS.values()]
+SECRETS = [slack.TOKEN, PASSWORD, aws.SECRET_KEY, *x.KEYS.values()]
 # Key → a configuration that its form accepts.
 CONFIGS: dict[str, dict[str, Any]] = {
     "outbox_email": {},
@@ -51,6 +51,8 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "aws_lambda": {**AWS, "function": "notify", "invocation": "RequestResponse"},
     "x": x.KEYS,
     "mastodon": {"server": "https://mastodon.social", "access_token": mastodon.TOKEN, "visibility": "public"},
+    "slack": {"bot_token": slack.TOKEN, "channel": slack.CHANNEL},
+    "slack_webhook": {"secret_url": "https://hooks.slack.com/services/T0/B0/fake"},
     "statuspage": {"directory": "/nonexistent"},
 }
 
@@ -65,6 +67,8 @@ SERVICES = {
 # Key of a provider that speaks plain HTTP → how its peer answers, and where it reads the peer's address: in its
 # attribute `api`, else in the setting of that name; "" if the recipients' addresses lead there.
 HTTP: dict[str, tuple[Callable[[Call], Reply], str]] = {
+    "slack": (slack.api, "api"),
+    "slack_webhook": (slack.webhook, "secret_url"),
     "mastodon": (mastodon.Server(), "server"),
 }
 # What a fake AWS answers where the empty shape would not do.
@@ -243,5 +247,5 @@ def test_it_keeps_credentials_to_itself(key, working, unreachable, caplog):
     # The test server's own log tells what it was sent.
     said += [record.getMessage() for record in caplog.records if record.name != "mail.log"]
     # An API key and an access token are public parts of a signature; the secrets belonging to them are not.
-    hidden = [PASSWORD, aws.SECRET_KEY, x.KEYS["consumer_secret"], x.KEYS["access_token_secret"]]
+    hidden = [slack.TOKEN, PASSWORD, aws.SECRET_KEY, x.KEYS["consumer_secret"], x.KEYS["access_token_secret"]]
     assert not [(secret, text) for secret in hidden for text in said if secret in text]
