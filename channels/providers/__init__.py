@@ -19,6 +19,7 @@ REGISTRY = {
     "mastodon": "mastodon.Mastodon",
     "slack": "slack.Slack",
     "slack_webhook": "slack.SlackWebhook",
+    "teams": "teams.Teams",
     "statuspage": "statuspage.StatusPage",
 }
 

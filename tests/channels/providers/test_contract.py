@@ -15,7 +15,7 @@ from channels.errors import DeliveryError, Transient
 from channels.models import Medium
 from channels.providers import REGISTRY, choices, get
 from channels.providers.base import FORMS, Addressee, Capabilities, Outcome, Provider
-from tests.fakes import aws, mastodon, slack, x
+from tests.fakes import aws, mastodon, slack, teams, x
 from tests.fakes.http import Call, FakeHttp, Reply
 from tests.fakes.smtp import PASSWORD, USER
 
@@ -53,6 +53,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "mastodon": {"server": "https://mastodon.social", "access_token": mastodon.TOKEN, "visibility": "public"},
     "slack": {"bot_token": slack.TOKEN, "channel": slack.CHANNEL},
     "slack_webhook": {"secret_url": "https://hooks.slack.com/services/T0/B0/fake"},
+    "teams": {"secret_url": f"https://prod-1.westeurope.logic.azure.com{teams.PATH}"},
     "statuspage": {"directory": "/nonexistent"},
 }
 
@@ -67,6 +68,7 @@ SERVICES = {
 # Key of a provider that speaks plain HTTP → how its peer answers, and where it reads the peer's address: in its
 # attribute `api`, else in the setting of that name; "" if the recipients' addresses lead there.
 HTTP: dict[str, tuple[Callable[[Call], Reply], str]] = {
+    "teams": (teams.workflow, "secret_url"),
     "slack": (slack.api, "api"),
     "slack_webhook": (slack.webhook, "secret_url"),
     "mastodon": (mastodon.Server(), "server"),
