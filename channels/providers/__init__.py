@@ -17,6 +17,7 @@ REGISTRY = {
     "aws_lambda": "aws_lambda.AwsLambda",
     "x": "x.X",
     "mastodon": "mastodon.Mastodon",
+    "bluesky": "bluesky.Bluesky",
     "slack": "slack.Slack",
     "slack_webhook": "slack.SlackWebhook",
     "teams": "teams.Teams",

@@ -15,7 +15,7 @@ from channels.errors import DeliveryError, Transient
 from channels.models import Medium
 from channels.providers import REGISTRY, choices, get
 from channels.providers.base import FORMS, Addressee, Capabilities, Outcome, Provider
-from tests.fakes import aws, mastodon, slack, teams, x
+from tests.fakes import aws, bluesky, mastodon, slack, teams, x
 from tests.fakes.http import Call, FakeHttp, Reply
 from tests.fakes.smtp import PASSWORD, USER
 
@@ -51,6 +51,11 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "aws_lambda": {**AWS, "function": "notify", "invocation": "RequestResponse"},
     "x": x.KEYS,
     "mastodon": {"server": "https://mastodon.social", "access_token": mastodon.TOKEN, "visibility": "public"},
+    "bluesky": {
+        "service": "https://bsky.social",
+        "identifier": bluesky.HANDLE,
+        "app_password": bluesky.PASSWORD,
+    },
     "slack": {"bot_token": slack.TOKEN, "channel": slack.CHANNEL},
     "slack_webhook": {"secret_url": "https://hooks.slack.com/services/T0/B0/fake"},
     "teams": {"secret_url": f"https://prod-1.westeurope.logic.azure.com{teams.PATH}"},
@@ -72,6 +77,7 @@ HTTP: dict[str, tuple[Callable[[Call], Reply], str]] = {
     "slack": (slack.api, "api"),
     "slack_webhook": (slack.webhook, "secret_url"),
     "mastodon": (mastodon.Server(), "server"),
+    "bluesky": (bluesky.Server(), "service"),
 }
 # What a fake AWS answers where the empty shape would not do.
 ANSWERS: dict[str, Any] = {
