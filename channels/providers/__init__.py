@@ -21,6 +21,7 @@ REGISTRY = {
     "slack": "slack.Slack",
     "slack_webhook": "slack.SlackWebhook",
     "teams": "teams.Teams",
+    "amazon_q": "amazon_q.AmazonQ",
     "statuspage": "statuspage.StatusPage",
 }
 

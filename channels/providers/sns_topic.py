@@ -54,7 +54,7 @@ class SnsTopic(aws.AwsProvider):
 
     def _publish(self, message: Message, one: Addressee) -> Outcome:
         request = self._request(message, one)
-        refused = _refusal(request)
+        refused = self._refusal(request)
         if refused:
             return Outcome(error=refused)
         client = self.client
@@ -84,6 +84,18 @@ class SnsTopic(aws.AwsProvider):
             request |= {"MessageGroupId": message.thread, "MessageDeduplicationId": one.key}
         return request
 
+    def _refusal(self, request: dict[str, Any]) -> Permanent | None:
+        """What SNS would not take. Nothing is ever cut: what was approved is what is sent."""
+        subject, size = request["Subject"], len(request["Message"].encode())
+        if len(subject) > MAX_SUBJECT:
+            text = _("The subject has %(length)d characters; a topic takes %(limit)d. Shorten it.")
+            return Permanent("subject-too-long", text % {"length": len(subject), "limit": MAX_SUBJECT})
+        if not subject or re.search(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]", subject):
+            return Permanent("bad-subject", _("The subject is empty or has a line break; write it on one line."))
+        if size > MAX_BYTES - 2048:  # attributes count too
+            return Permanent("too-large", _("The message has %d bytes; a topic takes 256 KiB.") % size)
+        return None
+
     def probe(self) -> str:
         try:
             found = self.client.get_topic_attributes(TopicArn=self.config["topic_arn"])["Attributes"]
@@ -96,16 +108,3 @@ def _kind(event: str) -> str:
     """The "type" of an event, for the attribute of that name."""
     found = json.loads(event)
     return str(found.get("type") or "test") if isinstance(found, dict) else "test"
-
-
-def _refusal(request: dict[str, Any]) -> Permanent | None:
-    """What SNS would not take. Nothing is ever cut: what was approved is what is sent."""
-    subject, size = request["Subject"], len(request["Message"].encode())
-    if len(subject) > MAX_SUBJECT:
-        text = _("The subject has %(length)d characters; a topic takes %(limit)d. Shorten it.")
-        return Permanent("subject-too-long", text % {"length": len(subject), "limit": MAX_SUBJECT})
-    if not subject or re.search(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]", subject):
-        return Permanent("bad-subject", _("The subject is empty or has a line break; write it on one line."))
-    if size > MAX_BYTES - 2048:  # attributes count too
-        return Permanent("too-large", _("The message has %d bytes; a topic takes 256 KiB.") % size)
-    return None

@@ -59,6 +59,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "slack": {"bot_token": slack.TOKEN, "channel": slack.CHANNEL},
     "slack_webhook": {"secret_url": "https://hooks.slack.com/services/T0/B0/fake"},
     "teams": {"secret_url": f"https://prod-1.westeurope.logic.azure.com{teams.PATH}"},
+    "amazon_q": {**{k: v for k, v in AWS.items() if k != "region"}, "topic_arn": TOPIC},
     "statuspage": {"directory": "/nonexistent"},
 }
 
@@ -68,6 +69,7 @@ SERVICES = {
     "eum_sms": "pinpoint-sms-voice-v2",
     "eum_voice": "pinpoint-sms-voice-v2",
     "sns_topic": "sns",
+    "amazon_q": "sns",
     "aws_lambda": "lambda",
 }
 # Key of a provider that speaks plain HTTP → how its peer answers, and where it reads the peer's address: in its
