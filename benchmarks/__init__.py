@@ -1,7 +1,13 @@
-"""Benchmarks by name: `./run bench NAME --json`.
+"""Benchmarks by name: `./run bench [NAME…] [--json]`. docs/reference/benchmarks.md tells what they measure.
 
-Each is a module of this package with `run() -> dict`: figures, and `ratios` of the product over an anchor measured in
-the same run. Absolute figures drift from machine to machine; the ratios are what counts.
+Each is a module of this package with `GOALS`, {ratio: (">=" or "<=", bound)}, and `run(stage, sizes) -> dict`: figures,
+and under "ratios" the product over an anchor that was measured in turns with it. Absolute figures drift from machine to
+machine; the ratios are what counts.
 """
 
-REGISTRY: dict[str, str] = {}  # name → dotted module
+REGISTRY: dict[str, str] = {  # name → dotted module
+    "fanout": "benchmarks.fanout",
+    "scale": "benchmarks.scale",
+    "groups": "benchmarks.groups",
+    "latency": "benchmarks.latency",
+}

@@ -1,32 +1,74 @@
 import argparse
 import json
+import signal
 import sys
+from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
 
 from . import REGISTRY
+from .measure import Options, Wrong, judged
+from .stage import opened
 
 
-def main() -> int:
-    """Run one benchmark, or all; with --json the last line is one JSON object."""
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run some benchmarks, or all; with --json the last line is one JSON object.
+
+    A goal that is missed does not fail a run: other work on the machine may be why. A lost or doubled message does.
+    """
     parser = argparse.ArgumentParser(prog="./run bench")
-    parser.add_argument("name", nargs="?", choices=sorted(REGISTRY) or None, help="one of them; all if left out")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(REGISTRY)}; all if left out")
     parser.add_argument("--json", action="store_true", help="end with one line of JSON")
-    options = parser.parse_args()
-    if options.name and options.name not in REGISTRY:
-        print(f"There is no benchmark “{options.name}”.", file=sys.stderr)
+    parser.add_argument("--full", action="store_true", help="the real sizes: up to a million recipients, and hours")
+    parser.add_argument("--rounds", type=int, default=3, help="turns of each, of which the median counts (3)")
+    parser.add_argument("--size", type=int, help="recipients, instead of the size that each benchmark has")
+    given = parser.parse_args(argv)
+    unknown = [name for name in given.names if name not in REGISTRY]
+    if unknown:
+        print(f"There is no benchmark “{unknown[0]}”. There are: {', '.join(REGISTRY)}.", file=sys.stderr)
         return 2
-    if not REGISTRY:
-        print("There are no benchmarks yet.")
+    if given.rounds < 1 or (given.size is not None and given.size < 1):
+        print("--rounds and --size must be 1 or more.", file=sys.stderr)
+        return 2
+    options = Options(full=given.full, rounds=given.rounds, size=given.size)
     results: dict[str, Any] = {}
-    for name in [options.name] if options.name else sorted(REGISTRY):
-        results[name] = import_module(REGISTRY[name]).run()
-        for key, value in results[name].items():
-            print(f"{name}: {key} = {value}")
-    if options.json:
+    try:
+        with opened() as stage:
+            for name in dict.fromkeys(given.names or REGISTRY):
+                module = import_module(REGISTRY[name])
+                results[name] = judged(module.run(stage, options), module.GOALS)
+                show(name, results[name])
+    except Wrong as wrong:
+        print(f"\n{wrong}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\nStopped.", file=sys.stderr)
+        return 130
+    if given.json:
         print(json.dumps({"benchmarks": results}))
     return 0
 
 
+def show(name: str, result: dict[str, Any]) -> None:
+    """One benchmark as a table."""
+    print(f"\n{name}")
+    for key, value in result.items():
+        if key not in ("ratios", "goals"):
+            print(f"  {key:<44} {_number(value):>14}")
+    for key, value in result["ratios"].items():
+        goal = result["goals"].get(key)
+        said = f"goal {goal['reach']} {'reached' if goal['reached'] else 'missed'}" if goal else ""
+        print(f"  {key:<44} {value:>14.3f}  {said}".rstrip())
+    sys.stdout.flush()
+
+
+def _number(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:,.3f}" if abs(value) < 100 else f"{value:,.0f}"
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
 if __name__ == "__main__":
+    for one in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(one, lambda *_args: sys.exit(130))  # so that what was started is ended
     sys.exit(main())

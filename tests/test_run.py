@@ -1,7 +1,6 @@
 """./run, as a stranger meets it."""
 
 import ast
-import json
 import os
 import re
 import signal
@@ -124,13 +123,6 @@ def test_it_adds_up_the_counts_of_both_databases(run, tmp_path):
     report.write_text(f"<testsuites>{suite}</testsuites>")
     assert run.count(str(report)) == (4, 3, 3)
     assert run.count(str(tmp_path / "none.xml")) == (0, 1, 0)  # pytest itself broke down
-
-
-def test_the_last_line_of_a_benchmark_is_json():
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks", "--json"], cwd=ROOT, capture_output=True, text=True, check=True
-    )
-    assert "benchmarks" in json.loads(done.stdout.splitlines()[-1])
 
 
 def test_no_test_can_reach_another_host():
