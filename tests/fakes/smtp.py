@@ -20,6 +20,8 @@ HANG = "hang"  # instead of a reply: silence
 class Mailbox:
     """What arrived, and what the next commands meet ("MAIL", "RCPT", "DATA": the reply to the final dot)."""
 
+    pipelining = False  # whether RFC 2920 is advertised
+
     def __init__(self) -> None:
         self.raw: list[tuple[str, bytes]] = []  # (recipient, message)
         self.connections = 0
@@ -44,7 +46,7 @@ class Mailbox:
 
     async def handle_EHLO(self, server: SMTP, session: Any, envelope: Any, hostname: str, responses: list[str]) -> Any:
         session.host_name = hostname
-        return responses
+        return [*responses[:-1], "250-PIPELINING", responses[-1]] if self.pipelining else responses
 
     async def handle_MAIL(self, server: SMTP, session: Any, envelope: Any, address: str, options: list[str]) -> str:
         reply = await self._reply(server, "MAIL")

@@ -7,9 +7,16 @@ import pytest
 from channels.errors import Permanent, Throttled, Transient, Uncertain
 from channels.providers.base import Addressee
 from channels.providers.smtp import SmtpForm
-from tests.fakes.smtp import DROP, HANG, PASSWORD, USER
+from tests.fakes.smtp import DROP, HANG, PASSWORD, USER, Mailbox
 
 from .conftest import addressees, make_message
+
+
+@pytest.fixture(autouse=True, params=["one by one", "pipelined"])
+def way(request, monkeypatch):
+    """Everything holds whether the server allows pipelining or not."""
+    monkeypatch.setattr(Mailbox, "pipelining", request.param == "pipelined")
+    return request.param
 
 
 @pytest.fixture
@@ -331,3 +338,28 @@ def test_every_line_is_short_and_ascii(smtp, server):
     mail = BytesParser(policy=policy.default).parsebytes(data)
     found = mail.get_body(("plain",)).get_content()
     assert found.splitlines() == text.replace("[[name]]", "Customer 0").splitlines()
+
+
+def test_an_envelope_that_was_lost_is_sent_again_and_no_message_is(smtp, server, way):
+    server.mailbox.script("RCPT", None, DROP)
+    errors = [type(o.error) for o in smtp.send(make_message(), addressees(3))]
+    if way == "pipelined":
+        assert errors == [type(None)] * 3
+        assert server.mailbox.connections == 2
+    else:  # the engine tries these again
+        assert errors == [type(None), Transient, Transient]
+    assert len(server.mailbox.raw) == errors.count(type(None))
+
+
+def test_a_refused_recipient_in_the_middle_leaves_the_others_alone(smtp, server):
+    server.mailbox.script("RCPT", None, "550 5.1.1 no such user", None)
+    server.mailbox.script("DATA", None, "554 5.7.1 refused as spam")
+    outcomes = smtp.send(make_message(), addressees(4))
+    assert [o.error.code if o.error else "" for o in outcomes] == ["", "550 5.1.1", "554 5.7.1", ""]
+    assert [to for to, _raw in server.mailbox.raw] == ["customer0@example.com", "customer3@example.com"]
+
+
+def test_dots_at_the_start_of_a_line_arrive_as_they_were(smtp, server):
+    smtp.send(make_message(parts={"text": ".\n..two\n. three", "html": ""}), addressees(2))
+    for message in server.mailbox.messages:
+        assert message.get_body(("plain",)).get_content().splitlines()[:3] == [".", "..two", ". three"]
