@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 BASE = ["max_connections=200", "shared_buffers=128MB"]
-QUICK = ["fsync=off", "synchronous_commit=off", "full_page_writes=off"]  # what is committed may be lost in a crash
+SURVIVES = ["fsync=off", "full_page_writes=off"]  # what is committed outlives the server's processes, not a power cut
+QUICK = [*SURVIVES, "synchronous_commit=off"]  # what was committed last is lost with the processes
 FAST, IMMEDIATE = signal.SIGINT, signal.SIGQUIT  # `pg_ctl stop -m` by these names
 
 

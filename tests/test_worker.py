@@ -81,7 +81,7 @@ def test_it_loses_nothing_when_a_busy_worker_is_killed_in_the_middle_of_3000_del
     publish(channel, 3000)
     one = worker()
     assert sink.bell.wait(30)
-    one.busy().kill()
+    one.busy(sink.controller.port).kill()
     until(finished)
     assert_nothing_lost(sink, 3000, doubtful=WAVE)
     assert Delivery.objects.filter(status="unknown").exclude(code="worker-stopped").count() == 0

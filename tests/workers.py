@@ -111,14 +111,21 @@ class Worker:
         """The processes that work on tasks (and the two that feed them)."""
         return [p for p in self.cluster().children(recursive=True) if not p.children()]
 
-    def busy(self) -> psutil.Process:
-        """One that is talking to the mail server."""
-        return next(p for p in self.hands() if p.net_connections("tcp4"))
+    def busy(self, port: int) -> psutil.Process:
+        """One that is talking to the server on this port."""
+        return until(lambda: [p for p in self.hands() if _talks_to(p, port)])[0]
 
     def stop(self, how: int = signal.SIGTERM) -> int:
         if self.process.poll() is None:
             self.process.send_signal(how)
         return self.process.wait(40)
+
+
+def _talks_to(process: psutil.Process, port: int) -> bool:
+    try:
+        return any(c.raddr and c.raddr.port == port for c in process.net_connections("tcp4"))
+    except psutil.NoSuchProcess:
+        return False
 
 
 def database_url() -> str:

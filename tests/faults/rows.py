@@ -1,0 +1,288 @@
+"""Every fault that is tried. Each makes its world, breaks it in mid-send, and says what that may cost."""
+
+import os
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+import psutil
+from django.db import connection
+from django.db.models import F
+from django.test import Client
+from django.utils import timezone
+
+from channels import delivery
+from channels.models import Batch, Recipient
+from tests.fakes.aws import Drop, Hang
+from tests.fakes.http import Reply
+from tests.faults.ground import SHORT, Ground
+from tests.faults.judge import Allowed
+from tests.postgres import IMMEDIATE
+from tests.workers import DROP, until
+
+NOT_BUILT = {
+    "Redis: FLUSHALL": "the queue is in PostgreSQL; there is no Redis broker yet",
+    "Redis: shutdown": "the queue is in PostgreSQL; there is no Redis broker yet",
+}
+HUNG_SECONDS = 90  # from the kill until a cluster that hangs sends again
+REPLIES_LOST = 5
+UNSUBSCRIBED = 40
+
+
+@dataclass(frozen=True)
+class Fault:
+    name: str
+    happen: Callable[[Ground], None]
+    quick: bool
+
+
+FAULTS: list[Fault] = []
+
+
+def fault(name: str, quick: bool = False) -> Callable[[Callable[[Ground], None]], Callable[[Ground], None]]:
+    def add(happen: Callable[[Ground], None]) -> Callable[[Ground], None]:
+        FAULTS.append(Fault(name, happen, quick))
+        return happen
+
+    return add
+
+
+# ── Processes that die ──────────────────────────────────────────────────────
+
+
+@fault("kill -9: a busy worker", quick=True)
+def busy_worker(ground: Ground) -> None:
+    ground.mail()
+    ground.publish()
+    one = ground.worker()
+    ground.until_under_way()
+    one.busy(ground.port).kill()
+    ground.strike()
+    ground.await_resume()
+    ground.allowed = Allowed(unknown=ground.wave)
+
+
+@fault("kill -9: each idle worker")
+def idle_workers(ground: Ground) -> None:
+    ground.mail()
+    one = ground.worker().ready()
+    patience = ground.scale.patience
+    for _round in range(5):
+        # Whoever waits for work holds the queue's lock and takes it along, so that the cluster hangs; between two
+        # waits nobody holds it, the next one takes its place, and the heart goes on beating.
+        with suppress(psutil.NoSuchProcess):
+            for process in one.hands():
+                process.kill()
+        ground.strike()
+        one.since = timezone.now() + timedelta(seconds=0.5)
+        until(lambda: "nothing was done for" in one.log or one.beats(), patience)
+        if "nothing was done for" in one.log:
+            break
+    ground.publish()
+    ground.await_resume()
+    ground.allowed = Allowed(resume=HUNG_SECONDS)
+
+
+@fault("kill -9: the queue's main process")
+def main_process(ground: Ground) -> None:
+    ground.mail()
+    ground.publish()
+    one = ground.worker()
+    ground.until_under_way()
+    one.cluster().kill()
+    ground.strike()
+    ground.await_resume()
+    ground.allowed = Allowed(unknown=ground.in_flight)
+
+
+@fault("kill -9: the whole group", quick=True)
+def whole_group(ground: Ground) -> None:
+    ground.mail()
+    ground.publish()
+    one = ground.worker()
+    ground.until_under_way()
+    os.killpg(one.cluster().pid, 9)
+    ground.strike()
+    ground.await_resume()
+    ground.allowed = Allowed(unknown=ground.in_flight)
+
+
+@fault("two clusters at once")
+def two_clusters(ground: Ground) -> None:
+    ground.mail()
+    both = [ground.worker().ready(), ground.worker().ready()]
+    ground.publish()
+    for one in both:  # both take part
+        one.busy(ground.port)
+
+
+# ── The provider ────────────────────────────────────────────────────────────
+
+
+def _trouble(ground: Ground, drops_repeats: bool, *troubles: Reply | Drop | Hang) -> None:
+    """The next calls, from a third of the audience on, meet these; then all is well again."""
+    sink = ground.http(drops_repeats)
+    sink.troubles.extend(troubles)
+    ground.publish()
+    ground.worker()
+    ground.until_under_way()
+    ground.strike(look=False)
+    accepted = sum(not isinstance(one, Reply) for one in troubles)
+    ground.await_resume(arrived=sink.ring_at + accepted)
+
+
+@fault("provider answers 500")
+def server_error(ground: Ground) -> None:
+    _trouble(ground, False, *[Reply(500)] * REPLIES_LOST)
+    ground.allowed = Allowed(unknown=REPLIES_LOST)
+
+
+@fault("provider answers 500, and drops repeats")
+def server_error_once(ground: Ground) -> None:
+    _trouble(ground, True, *[Reply(500)] * REPLIES_LOST)
+
+
+@fault("provider accepts and never answers (timeout)")
+def no_answer(ground: Ground) -> None:
+    _trouble(ground, False, Hang(), Hang())
+    ground.allowed = Allowed(unknown=2)
+
+
+@fault("provider answers 429 with Retry-After", quick=True)
+def too_many(ground: Ground) -> None:
+    sink = ground.http()
+    sink.shut_for = ground.scale.retry_after
+    ground.publish()
+    ground.worker()
+    ground.until_under_way()
+    time.sleep(max(0, sink.shut_until - time.monotonic()))
+    ground.strike(look=False)
+    ground.await_resume(arrived=len(sink.ledger))
+    # A call that was under way in another worker finds out for itself.
+    others = ground.scale.setting("WORKERS") - 1
+    if not 1 <= len(sink.refused) <= 1 + others:
+        ground.problems.append(f"{len(sink.refused) - 1} requests before the time, {others} under way at most")
+
+
+@fault("connection ends after acceptance (SMTP)", quick=True)
+def dropped_mail(ground: Ground) -> None:
+    sink = ground.mail()
+    ground.publish()
+    ground.worker()
+    ground.until_under_way()
+    sink.mishaps.extend([DROP] * REPLIES_LOST)
+    ground.strike(look=False)
+    ground.await_resume(arrived=len(sink.ledger) + REPLIES_LOST)
+    ground.allowed = Allowed(unknown=REPLIES_LOST)
+
+
+@fault("connection ends after acceptance (HTTP)")
+def dropped_reply(ground: Ground) -> None:
+    _trouble(ground, False, *[Drop(), Drop(cut=True)] * 2)
+    ground.allowed = Allowed(unknown=4)
+
+
+@fault("connection ends after acceptance (HTTP), and repeats are dropped")
+def dropped_reply_once(ground: Ground) -> None:
+    _trouble(ground, True, *[Drop(), Drop(cut=True)] * 2)
+
+
+@fault("a message that kills the worker")
+def poison(ground: Ground) -> None:
+    _poison(ground, drops_repeats=False)
+    ground.allowed = Allowed(unknown=ground.in_flight)
+
+
+@fault("a message that kills the worker, and repeats are dropped")
+def poison_once(ground: Ground) -> None:
+    _poison(ground, drops_repeats=True)
+    ground.allowed = Allowed(unknown=ground.in_flight, failed=int(SHORT["DELIVERY_BATCH_SIZE"]))
+
+
+def _poison(ground: Ground, drops_repeats: bool) -> None:
+    # Short leases: each try takes one.
+    ground.scale = replace(ground.scale, env={**ground.scale.env, **SHORT, "DELIVERY_MAX_TRIES": 3})
+    ground.wave = SHORT["DELIVERY_WAVE_SIZE"]
+    ground.in_flight = 2 * ground.wave
+    sink = ground.http(drops_repeats)
+    ground.publish()
+    addresses = list(Recipient.objects.order_by("id").values_list("address", flat=True))
+    bad = addresses[len(addresses) // 3]
+    ground.channel.config["poison"] = bad
+    ground.channel.save()
+    ground.worker()
+    ground.until_under_way()
+    ground.strike(look=False)
+    ground.await_resume(arrived=len(sink.ledger))
+    until(lambda: ground.outcomes().get(bad), ground.scale.patience)
+    if ground.outcomes()[bad] not in ("failed", "unknown"):
+        ground.problems.append(f"the message that kills is said to be {ground.outcomes()[bad]}")
+
+
+# ── The database, the clock, people ─────────────────────────────────────────
+
+
+@fault("PostgreSQL: stop -m immediate, and start", quick=True)
+def database_stopped(ground: Ground) -> None:
+    ground.mail()
+    ground.publish()
+    ground.worker()
+    ground.until_under_way()
+    ground.look()
+    connection.close()
+    ground.server.stop(IMMEDIATE)
+    time.sleep(ground.scale.outage)
+    ground.server.start()
+    ground.strike(look=False)
+    ground.await_resume(arrived=len(ground.sink.ledger))
+    ground.allowed = Allowed(unknown=ground.in_flight)
+
+
+@fault("the worker's clock is an hour fast")
+def clock_fast(ground: Ground) -> None:
+    _clock(ground, 3600)
+
+
+@fault("the worker's clock is an hour slow")
+def clock_slow(ground: Ground) -> None:
+    _clock(ground, -3600)
+
+
+def _clock(ground: Ground, seconds: int) -> None:
+    """With refusals to be tried again and a worker killed: a lease and a second try both go by a clock."""
+    sink = ground.mail()
+    ground.publish()
+    one = ground.worker(FAULTS_CLOCK=seconds)
+    ground.until_under_way()
+    sink.mishaps.extend(["451 4.3.0 Try again later"] * REPLIES_LOST)
+    until(lambda: not sink.mishaps)
+    one.busy(ground.port).kill()
+    ground.strike()
+    ground.await_resume()
+    ground.allowed = Allowed(unknown=ground.wave)
+
+
+@fault("people unsubscribe during the send", quick=True)
+def unsubscribe(ground: Ground) -> None:
+    sink = ground.mail()
+    ground.publish()
+    people = list(Recipient.objects.order_by("-id")[: ground.scale.people // 2])
+    chosen = people[:: len(people) // UNSUBSCRIBED][:UNSUBSCRIBED]
+    links = [delivery.unsubscribe_url(one).partition("/unsubscribe/") for one in chosen]
+    ground.worker()
+    ground.until_under_way()
+    browser = Client(SERVER_NAME="127.0.0.1")
+    for _host, view, token in links:
+        assert browser.post(view + token, {"List-Unsubscribe": "One-Click"}).status_code == 200
+    # All of it is committed. A wave that began before may still go out; one that begins now must know.
+    arrived = len(sink.ledger)
+    waves = Batch.objects.filter(attempted_to__gt=F("done_to")).values_list("recipient_ids", "done_to", "attempted_to")
+    in_flight = {pk for ids, start, end in waves for pk in ids[start:end]}
+    until(lambda: not Batch.objects.filter(done_at__isnull=True).exists(), ground.scale.patience)
+    stopped = {one.address: one.pk for one in chosen}
+    late = [one for one in sink.ledger[arrived:] if one in stopped and stopped[one] not in in_flight]
+    if late:
+        ground.problems.append(f"{len(late)} got it who had unsubscribed before their wave began")
+    ground.allowed = Allowed(skipped=UNSUBSCRIBED)
