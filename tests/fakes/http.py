@@ -45,7 +45,7 @@ class FakeHttp:
         self.calls: list[Call] = []
         self.steps: deque[Reply | Drop | Hang | None] = deque()
         self.closing = threading.Event()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"fake": self}))
+        self._server = _Server(("127.0.0.1", 0), type("Handler", (_Handler,), {"fake": self}))
         self._server.daemon_threads = True
         self._server.block_on_close = False
         scheme = "http"
@@ -66,6 +66,10 @@ class FakeHttp:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
+
+
+class _Server(ThreadingHTTPServer):
+    request_queue_size = 128  # the default of 5 makes who comes sixth wait for a second
 
 
 class _Handler(BaseHTTPRequestHandler):
