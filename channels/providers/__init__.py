@@ -15,6 +15,8 @@ REGISTRY = {
     "eum_voice": "eum_voice.EumVoice",
     "sns_topic": "sns_topic.SnsTopic",
     "aws_lambda": "aws_lambda.AwsLambda",
+    "webhook": "webhook.Webhook",
+    "webpush": "webpush.WebPush",
     "x": "x.X",
     "mastodon": "mastodon.Mastodon",
     "bluesky": "bluesky.Bluesky",

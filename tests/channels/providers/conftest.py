@@ -31,6 +31,7 @@ def make_message(**changes: Any) -> Message:
         "text": "Hello [[name]],\nCard payments fail since 14:30 CET.\n\nStop: [[unsubscribe_url]]\n",
         "html": HTML,
         "json": '{"version": "1", "type": "incident.update"}',
+        "url": "https://portal.example.com/incidents/9f3kabcd/",
     }
     parts |= changes.pop("parts", {})
     options = {"locale": "en", "thread": "incident-9f3kabcd", "reference": "dispatch-42"} | changes

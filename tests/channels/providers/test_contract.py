@@ -16,6 +16,7 @@ from channels.models import Medium
 from channels.providers import REGISTRY, choices, get
 from channels.providers.base import FORMS, Addressee, Capabilities, Outcome, Provider
 from tests.fakes import aws, bluesky, mastodon, slack, teams, x
+from tests.fakes.browser import Browser
 from tests.fakes.http import Call, FakeHttp, Reply
 from tests.fakes.smtp import PASSWORD, USER
 
@@ -23,7 +24,10 @@ from .conftest import addressees, make_message
 
 AWS = {"region": "eu-south-1", "access_key_id": aws.ACCESS_KEY, "secret_access_key": aws.SECRET_KEY}
 TOPIC = "arn:aws:sns:eu-south-1:123456789012:incidents"
-SECRETS = [slack.TOKEN, PASSWORD, aws.SECRET_KEY, *x.KEYS.values()]
+WEBHOOK_SECRET = "whsec_MDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDA="
+VAPID_KEY = "MTExMTExMTExMTExMTExMTExMTExMTExMTExMTExMTE"
+BROWSER = Browser()
+SECRETS = [slack.TOKEN, PASSWORD, aws.SECRET_KEY, WEBHOOK_SECRET, VAPID_KEY, *x.KEYS.values()]
 # Key → a configuration that its form accepts.
 CONFIGS: dict[str, dict[str, Any]] = {
     "outbox_email": {},
@@ -49,6 +53,8 @@ CONFIGS: dict[str, dict[str, Any]] = {
     },
     "sns_topic": {**{k: v for k, v in AWS.items() if k != "region"}, "topic_arn": TOPIC},
     "aws_lambda": {**AWS, "function": "notify", "invocation": "RequestResponse"},
+    "webhook": {"signing_secret": WEBHOOK_SECRET},
+    "webpush": {"vapid_private_secret": VAPID_KEY, "contact_email": "ops@example.com"},
     "x": x.KEYS,
     "mastodon": {"server": "https://mastodon.social", "access_token": mastodon.TOKEN, "visibility": "public"},
     "bluesky": {
@@ -78,6 +84,8 @@ HTTP: dict[str, tuple[Callable[[Call], Reply], str]] = {
     "teams": (teams.workflow, "secret_url"),
     "slack": (slack.api, "api"),
     "slack_webhook": (slack.webhook, "secret_url"),
+    "webhook": (lambda _call: Reply(204, b""), ""),
+    "webpush": (lambda _call: Reply(201, b""), ""),
     "mastodon": (mastodon.Server(), "server"),
     "bluesky": (bluesky.Server(), "service"),
 }
@@ -94,18 +102,22 @@ def publish(directory: Any) -> str:
     return "etag"
 
 
-def to_peer(make_provider: Callable[..., Provider], key: str, url: str) -> Provider:
+def to_peer(make_provider: Callable[..., Provider], key: str, url: str, certificate: str = "") -> Provider:
     """A provider that speaks plain HTTP, and with that peer."""
     place = HTTP[key][1]
     provider = make_provider(key, **CONFIGS[key] | ({place: url} if place in CONFIGS[key] else {}))
     if place == "api":
         provider.api = url
+    if certificate and not place:  # customers' servers speak TLS
+        provider.tls.load_verify_locations(certificate)
     provider.peer_url = url
     return provider
 
 
 @pytest.fixture
-def working(settings, tmp_path, closing, make_provider, make_x, fake_service, smtp_server) -> Callable[[str], Provider]:
+def working(
+    settings, tmp_path, closing, make_provider, make_x, fake_service, smtp_server, certificate
+) -> Callable[[str], Provider]:
     """A provider of the given key whose other end accepts everything."""
     settings.STATUS_PAGE_PUBLISHER = f"{__name__}.publish"
     settings.WEBHOOK_NETWORKS = [ip_network("127.0.0.0/8")]
@@ -115,9 +127,9 @@ def working(settings, tmp_path, closing, make_provider, make_x, fake_service, sm
             return make_x()
         changes: dict[str, Any] = {}
         if key in HTTP:
-            peer = FakeHttp(HTTP[key][0])
+            peer = FakeHttp(HTTP[key][0], "" if HTTP[key][1] else str(certificate))
             closing.callback(peer.close)
-            return to_peer(make_provider, key, peer.url)
+            return to_peer(make_provider, key, peer.url, str(certificate))
         if key in SERVICES:
             fake_service(SERVICES[key]).answers.update(ANSWERS)
         elif key == "smtp":
@@ -140,7 +152,7 @@ def unreachable(aws_env, settings, tmp_path, make_provider, make_x) -> Callable[
         for service in SERVICES.values():
             aws_env.setenv(f"AWS_ENDPOINT_URL_{service.upper().replace('-', '_')}", "http://127.0.0.1:1")
         if key in HTTP:
-            return to_peer(make_provider, key, "http://127.0.0.1:1")
+            return to_peer(make_provider, key, "http://127.0.0.1:1" if HTTP[key][1] else "https://127.0.0.1:1")
         if key == "x":
             provider = make_x()
             provider.client.session.get_adapter("https://").port = 1
@@ -159,8 +171,21 @@ each_remote = pytest.mark.parametrize("key", [key for key in REGISTRY if not key
 def people(provider: Provider) -> list[Addressee]:
     found = addressees(provider.capabilities.max_batch, provider.capabilities.medium)
     if provider.capabilities.medium in ("webhook", "webpush"):
-        return [replace(one, address=f"{provider.peer_url}/{n}") for n, one in enumerate(found)]
+        return [
+            replace(one, address=f"{provider.peer_url}/{n}", attributes=BROWSER.keys) for n, one in enumerate(found)
+        ]
     return found
+
+
+def send_in_vain(provider: Provider) -> DeliveryError:
+    """What it says when nobody is there. Where each address is a server of its own, the outcomes say it."""
+    try:
+        outcomes = provider.send(make_message(), people(provider))
+    except DeliveryError as error:
+        return error
+    assert provider.capabilities.medium in ("webhook", "webpush")
+    assert len({str(one.error) for one in outcomes}) == 1
+    return outcomes[0].error
 
 
 def test_every_provider_is_asked():
@@ -235,12 +260,12 @@ def test_it_can_be_closed_before_use_and_twice(key, working):
 @each_remote
 def test_it_raises_when_nobody_is_there(key, unreachable):
     provider = unreachable(key)
-    with pytest.raises(DeliveryError) as caught:
-        provider.send(make_message(), people(provider))
+    error = send_in_vain(provider)
     if key != "statuspage":  # a path that is a file stays one
-        assert type(caught.value) is Transient
-    with pytest.raises(DeliveryError):
-        provider.probe()
+        assert type(error) is Transient
+    if provider.capabilities.medium not in ("webhook", "webpush"):  # before there is a recipient, nobody can be asked
+        with pytest.raises(DeliveryError):
+            provider.probe()
 
 
 @each_remote
@@ -251,11 +276,18 @@ def test_it_keeps_credentials_to_itself(key, working, unreachable, caplog):
     good.send(make_message(), people(good))
     said = [repr(good), str(good)]
     bad = unreachable(key)
-    with pytest.raises(DeliveryError) as caught:
-        bad.send(make_message(), people(bad))
-    said += [str(caught.value), repr(caught.value), caught.value.detail, repr(bad)]
+    error = send_in_vain(bad)
+    said += [str(error), repr(error), error.detail, repr(bad)]
     # The test server's own log tells what it was sent.
     said += [record.getMessage() for record in caplog.records if record.name != "mail.log"]
     # An API key and an access token are public parts of a signature; the secrets belonging to them are not.
-    hidden = [slack.TOKEN, PASSWORD, aws.SECRET_KEY, x.KEYS["consumer_secret"], x.KEYS["access_token_secret"]]
+    hidden = [
+        slack.TOKEN,
+        PASSWORD,
+        aws.SECRET_KEY,
+        WEBHOOK_SECRET,
+        VAPID_KEY,
+        x.KEYS["consumer_secret"],
+        x.KEYS["access_token_secret"],
+    ]
     assert not [(secret, text) for secret in hidden for text in said if secret in text]
