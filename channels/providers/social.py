@@ -56,7 +56,7 @@ def publish(
             public.append(post(one, public))
         except DeliveryError as error:
             if public:
-                # Part of it is public. Starting again would repeat that part: a person has to look.
+                # Part of it is public; starting again repeats that wherever the network does not know its posts.
                 said = _("%(sent)d of %(wanted)d posts are public, the last one is %(last)s. Then: %(error)s")
                 values = {"sent": len(public), "wanted": len(texts), "last": public[-1], "error": error}
                 return Outcome(ref=str(public[0]), error=Uncertain("thread-incomplete", said % values))
