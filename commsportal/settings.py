@@ -203,7 +203,8 @@ LOGGING = {
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "plain"}},
     "root": {"handlers": ["console"], "level": env("LOG_LEVEL", default="INFO")},
     # One line for every task put on the queue says nothing; its warnings do.
-    "loggers": {"django-q": {"level": "WARNING"}},
+    # The path of a webhook is its credential, and urllib3 tells every path when it is asked for everything.
+    "loggers": {"django-q": {"level": "WARNING"}, "urllib3": {"level": "INFO"}},
 }
 
 # ── Admin theme ─────────────────────────────────────────────────────────────

@@ -1,6 +1,7 @@
 """What the providers on AWS share: how to log in, and what the SDK's failures mean."""
 
-from collections.abc import Mapping
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
 from functools import cache, cached_property
 from typing import Any, ClassVar
 
@@ -8,6 +9,7 @@ import botocore.session
 from botocore import exceptions as sdk
 from botocore.config import Config
 from botocore.loaders import Loader, create_loader
+from botocore.parsers import ResponseParserError
 from django import forms
 from django.conf import settings
 from django.core.validators import RegexValidator
@@ -16,12 +18,12 @@ from django.utils.translation import gettext_lazy as _
 
 from channels.errors import DeliveryError, Permanent, Throttled, Transient, Uncertain
 
-from .base import Outcome, Provider
+from .base import Addressee, Message, Outcome, Provider
 
 # No send call of AWS takes an idempotency token, so that a retried timeout can send twice: one attempt only.
 # Parameters are built here and content was checked at review; validating each call again halves the rate.
 CONFIG = Config(connect_timeout=5, read_timeout=10, retries={"total_max_attempts": 1}, parameter_validation=False)
-SDK_ERRORS = (sdk.ClientError, sdk.BotoCoreError)
+SDK_ERRORS = (sdk.ClientError, sdk.BotoCoreError, ResponseParserError)
 
 THROTTLES = {
     "LimitExceededException",
@@ -137,6 +139,38 @@ class AwsProvider(Provider):
             del self.client
 
 
+class OneByOne(AwsProvider):
+    """A provider whose service takes one recipient a call."""
+
+    operation: ClassVar[str]  # the client's method
+
+    @abstractmethod
+    def request(self, message: Message, one: Addressee) -> dict[str, Any]:
+        """The parameters of that call. Raises Permanent for what the service would not take from this recipient."""
+
+    def blame(self, error: Exception) -> tuple[DeliveryError, bool]:
+        """What went wrong, and whether it concerns this recipient only."""
+        found = failure(error)
+        return found, isinstance(found, Uncertain)
+
+    def send(self, message: Message, recipients: Sequence[Addressee]) -> list[Outcome]:
+        return [self._send_one(message, one) for one in recipients]
+
+    def _send_one(self, message: Message, one: Addressee) -> Outcome:
+        try:
+            request = self.request(message, one)
+        except Permanent as refused:
+            return Outcome(error=refused)
+        call = getattr(self.client, self.operation)
+        try:
+            return accepted(call(**request))
+        except SDK_ERRORS as error:
+            found, of_one = self.blame(error)
+            if of_one:
+                return Outcome(error=found)
+            raise found from error
+
+
 def connect(service: str, config: Mapping[str, Any], region: str) -> Any:
     """A client of one service, as the channel's settings say. Raises DeliveryError: nothing was sent."""
     session = botocore.session.Session()
@@ -195,8 +229,9 @@ def failure(error: Exception) -> DeliveryError:
 
 def accepted(reply: Mapping[str, Any]) -> Outcome:
     """The outcome of a successful call. The SDK takes a reply cut short for one without content."""
-    if reply.get("MessageId"):
-        return Outcome(ref=reply["MessageId"])
+    ref = reply.get("MessageId") or reply.get("messageId")
+    if ref:
+        return Outcome(ref=ref)
     return Outcome(error=Uncertain("bad-reply", gettext("AWS answered without the ID of the message.")))
 
 

@@ -45,6 +45,7 @@ SHOWS = {
     "post": gettext_lazy("Post"),
     "page": gettext_lazy("Status page"),
     "chat": gettext_lazy("Chat"),
+    "voice": gettext_lazy("Phone call"),
 }
 # Facts beside which a finding has its place.
 FACTS = ("next_update_at", "expected_resolution_at", "channels", "component_states")

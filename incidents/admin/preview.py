@@ -94,6 +94,7 @@ class Preview:
     post_weight: int
     page: Mapping[str, str]
     chat: str
+    voice: str
 
 
 def preview(update: IncidentUpdate, rendition: Rendition) -> Preview:
@@ -112,6 +113,7 @@ def preview(update: IncidentUpdate, rendition: Rendition) -> Preview:
         post_weight=weighted_length(words["post"]),
         page=rendering.page(words, update, locale),
         chat=rendering.page(words, update, locale)["text"],
+        voice=rendering.spoken(words),
     )
 
 

@@ -212,6 +212,27 @@ def test_a_text_message_and_a_post_carry_their_own_words(update):
     assert post == {"text": f"Payments fail. {rendering.status_url(update.incident)}"}
 
 
+def test_a_call_speaks_sentences_without_links_or_signs(settings):
+    settings.PORTAL_NAME = "Fiumara Pay"
+    said = rendering.spoken(
+        {
+            "subject": "Cards: outage",
+            "issue": "**Card** payments fail; see [the page](https://a.example/x) or https://b.example/y.\n\n- one\n- two",
+            "impact": "",
+            "outlook": "Next update by 15:00!",
+            "action": "`Wait`",
+        }
+    )
+    assert said == "Fiumara Pay. Cards: outage. Card payments fail; see the page or one two. Next update by 15:00! Wait."
+
+
+def test_a_push_is_as_short_as_an_sms_and_leads_to_the_page(update):
+    parts = rendering.parts("push", words(update), update, "en")
+    assert parts["text"] == words(update)["sms"]
+    assert parts["url"].startswith("http")
+    assert rendering.parts("chat", words(update), update, "en")["url"] == parts["url"]
+
+
 def test_the_status_page_has_headings_only_between_parts(update):
     page = rendering.page(words(update), update, "en")
     assert page["html"].count("<h4>") == 3
