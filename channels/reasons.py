@@ -26,10 +26,14 @@ _RULES: list[tuple[str, Reason]] = [
     (r"^too-many-tries$", Reason(_("Tried several times, without success"), _AGAIN)),
     (r"opted.?out|suppress", Reason(_("The recipient does not want messages from this sender"), _ADDRESS, False)),
     (
-        r"\b5\.1\.|\b5\.2\.1\b|invalid.?(phone|destination|number|address)|bad-syntax|unreachable",
+        r"^(TEXT|MEDIA)_(CARRIER_)?UNREACHABLE$|_TTL_EXPIRED$|^VOICE_(BUSY|NO_ANSWER|FAILED)$",
+        Reason(_("The phone could not be reached"), _AGAIN),
+    ),
+    (
+        r"^bounced$|^TEXT_INVALID$|\b5\.1\.|\b5\.2\.1\b|invalid.?(phone|destination|number|address)|bad-syntax|unreachable",
         Reason(_("The address does not exist"), _ADDRESS, False),
     ),
-    (r"\b[45]\.2\.2\b|\b[45]52\b", Reason(_("The mailbox is full"), _AGAIN)),
+    (r"mailbox.?full|\b[45]\.2\.2\b|\b[45]52\b", Reason(_("The mailbox is full"), _AGAIN)),
     (
         r"throttl|too.?many|quota|\b429\b|limit.?exceeded|\b421\b",
         Reason(_("The provider asked us to send more slowly"), _AGAIN),

@@ -1,10 +1,11 @@
 from django.urls import path
 
-from . import views
+from . import views, webhooks
 
 urlpatterns = [
     path("outbox/", views.outbox, name="outbox"),
     path("outbox/<slug:name>/", views.outbox, name="outbox_message"),
     path("outbox/<slug:name>/html/", views.outbox_html, name="outbox_html"),
     path("unsubscribe/<str:token>/", views.unsubscribe, name="unsubscribe"),
+    path("events/sns/<int:channel_id>/", webhooks.sns_events, name="sns_events"),
 ]

@@ -1,0 +1,100 @@
+"""Where providers tell us what became of our messages: verified, counted once, answered in a line.
+
+No session and no cookie: what is signed is believed, and nothing else is.
+"""
+
+import json
+import logging
+import secrets
+
+from django.http import HttpRequest, HttpResponse
+from django.views.decorators.csrf import csrf_exempt
+from django.views.decorators.http import require_POST
+
+from . import aws_events, events, sns
+from .errors import DeliveryError
+from .models import Channel
+
+log = logging.getLogger(__name__)
+# SNS carries 256 KiB, in which JSON may double every quote and backslash; and the envelope around it.
+MAX_BODY = 600 * 1024
+AGAIN_SECONDS = 20
+
+
+@csrf_exempt  # SNS has no cookie to be tricked with; its signature is the key
+@require_POST
+def sns_events(request: HttpRequest, channel_id: int) -> HttpResponse:
+    """The endpoint of one channel's topic of events.
+
+    200 when it was counted (or was before), 202 when there is nothing to count, 400 for what is no message of SNS,
+    403 for what is not of the topic or not signed, 404 if the channel has no topic, 413 if too long. 503 asks SNS to
+    come again.
+    """
+    channel = Channel.objects.filter(pk=channel_id).first()
+    topic = channel.config.get("events_topic_arn") if channel else ""
+    if not channel or not topic:
+        return _refuse(channel_id, 404, "No topic of events is set for this channel.")
+    if int(request.META.get("CONTENT_LENGTH") or 0) > MAX_BODY:
+        return _refuse(channel_id, 413, "The body is too long.")
+    if request.headers.get("x-amz-sns-rawdelivery", "").lower() == "true":
+        return _refuse(channel_id, 400, "Switch raw message delivery off: it has no signature.")
+    try:
+        note = sns.read(request.body, topic)
+        sns.verify(note)
+    except sns.Malformed as error:
+        return _refuse(channel_id, 400, str(error))
+    except sns.Forged as error:
+        return _refuse(channel_id, 403, str(error))
+    except sns.Unavailable as error:
+        return _refuse(channel_id, 503, str(error))
+    if note.kind == sns.SUBSCRIPTION:
+        return _confirm(channel, note)
+    if note.kind == sns.UNSUBSCRIPTION:
+        log.warning("channel %s: its topic of events was unsubscribed", channel.pk)
+        return _say(200, "Noted.")
+    return _count(channel, note)
+
+
+def _confirm(channel: Channel, note: sns.Note) -> HttpResponse:
+    """Say yes with the channel's own credentials; the address in the message is never visited."""
+    provider = channel.get_provider()
+    if not isinstance(provider, sns.Subscriber):
+        return _refuse(channel.pk, 404, "This channel cannot subscribe to a topic.")
+    try:
+        provider.confirm_subscription(note.topic, note.token)
+    except DeliveryError as error:
+        log.error("channel %s: its subscription is not confirmed: %s", channel.pk, channel.mask(str(error)))
+        return _refuse(channel.pk, 503, "The subscription could not be confirmed.")
+    finally:
+        provider.close()
+    log.info("channel %s: subscribed to its topic of events", channel.pk)
+    return _say(200, "Confirmed.")
+
+
+def _count(channel: Channel, note: sns.Note) -> HttpResponse:
+    try:
+        event = aws_events.read(json.loads(note.text))
+    except (ValueError, RecursionError):
+        event = None
+    if event is None:
+        return _say(202, "Nothing to count.")
+    try:
+        new = events.take_in(channel, f"sns:{channel.pk}", note.id, event, note.at)
+    except events.TooEarly:
+        return _refuse(channel.pk, 503, "The message is just being sent.")
+    return _say(200, "Counted." if new else "Counted before.")
+
+
+def _refuse(channel_id: int, status: int, text: str) -> HttpResponse:
+    """Say why, and write it down under a number by which the two are found together. Never the body."""
+    number = secrets.token_hex(4)
+    level = logging.INFO if status == 503 else logging.WARNING
+    log.log(level, "events of channel %s refused with %s (%s): %s", channel_id, status, number, text)
+    return _say(status, f"{text} ({number})")
+
+
+def _say(status: int, text: str) -> HttpResponse:
+    response = HttpResponse(f"{text}\n", status=status, content_type="text/plain; charset=utf-8")
+    if status == 503:
+        response["Retry-After"] = str(AGAIN_SECONDS)
+    return response
