@@ -100,7 +100,9 @@ class StrangersProvider(HttpProvider):
         try:
             return Outcome(ref=self.hand_over(message, one))
         except DeliveryError as error:
-            return Outcome(error=error)
+            # urllib3 calls an unfinished handshake a read timeout; nothing was said by then.
+            unsaid = isinstance(error, Uncertain) and not line.spoke
+            return Outcome(error=Transient(error.code, error.detail) if unsaid else error)
         except Exception as error:  # a bug that one recipient met must not lose track of the others
             return Outcome(error=Uncertain(type(error).__name__, str(error)))
         finally:
@@ -120,14 +122,14 @@ class _Line:
         self.began = float("inf")
         self._lock = Lock()
         self._socket: socket.socket | None = None
-        self._spoke = self._over = False
+        self.spoke = self._over = False
 
     def take(self, connection: "_Cuttable", sock: socket.socket, speaks: bool = False) -> None:
         """Hold on to `sock`, over which a request is about to go if it `speaks`. Raises if the call is over."""
         with self._lock:
             if self._over:
                 raise NewConnectionError(connection, "too late")
-            self._spoke |= speaks
+            self.spoke |= speaks
             # A handle of its own, as TLS takes the first one over.
             self._socket = self._socket or socket.fromfd(sock.fileno(), sock.family, sock.type)
 
@@ -139,7 +141,7 @@ class _Line:
                 with suppress(OSError):
                     self._socket.shutdown(socket.SHUT_RDWR)
         text = _("No answer within %d seconds.") % LIMIT
-        return Uncertain("timeout", text) if self._spoke else Transient("timeout", text)
+        return Uncertain("timeout", text) if self.spoke else Transient("timeout", text)
 
     def close(self) -> None:
         with self._lock:
