@@ -10,6 +10,8 @@ from . import REGISTRY
 from .measure import Options, Wrong, judged
 from .stage import opened
 
+STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run some benchmarks, or all; with --json the last line is one JSON object.
@@ -41,9 +43,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Wrong as wrong:
         print(f"\n{wrong}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        print("\nStopped.", file=sys.stderr)
-        return 130
     if given.json:
         print(json.dumps({"benchmarks": results}))
     return 0
@@ -68,7 +67,15 @@ def _number(value: Any) -> str:
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 
+def stop(*_args: object) -> None:
+    """End what was started, and let no second signal disturb that."""
+    for one in STOPS:
+        signal.signal(one, lambda *_args: None)
+    print("\nStopped.", file=sys.stderr)
+    sys.exit(130)
+
+
 if __name__ == "__main__":
-    for one in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(one, lambda *_args: sys.exit(130))  # so that what was started is ended
+    for one in STOPS:
+        signal.signal(one, stop)
     sys.exit(main())
