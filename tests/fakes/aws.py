@@ -254,8 +254,8 @@ def _gathered(operation: OperationModel, body: bytes, outside: dict[str, str]) -
     members = {one.serialization.get("name", name): name for name, one in shape.members.items()}
     payload = shape.serialization.get("payload")
     blob = payload and shape.members[payload].type_name == "blob"
-    found = body if blob else json.loads(body or b"{}")
-    inside = {payload: found} if payload else found
+    found: Any = body if blob else json.loads(body or b"{}")
+    inside: dict[str, Any] = {payload: found} if payload else found
     for name, value in outside.items():
         member = members.get(name)
         if member and shape.members[member].serialization.get("location"):

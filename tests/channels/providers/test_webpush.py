@@ -6,8 +6,8 @@ from dataclasses import replace
 from ipaddress import ip_network
 
 import pytest
-from py_vapid import Vapid02
-from py_vapid.jwt import decode
+from py_vapid import Vapid02  # type: ignore[import-untyped]
+from py_vapid.jwt import decode  # type: ignore[import-untyped]
 
 from channels.errors import Permanent, Throttled, Transient, Uncertain
 from channels.providers import webpush
