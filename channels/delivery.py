@@ -542,11 +542,14 @@ def _test_message(channel: Channel, address: str) -> tuple[Message, list[Address
         "json": json.dumps({"type": "test"}),
         "url": settings.PORTAL_URL,
     }
+    # What an address needs besides itself, as a browser's keys, is known of recipients.
+    known = Recipient.objects.filter(medium=channel.get_provider().capabilities.medium, address=address).first()
     # A key of its own each time: mailboxes hide a message whose Message-ID they have seen.
     key = f"test-{channel.pk}-{time.time_ns()}"
     message = Message(parts=parts, locale=get_language() or "en", thread=f"test-{channel.pk}", reference=key)
     values = {"name": "", "unsubscribe_url": settings.PORTAL_URL}
-    return message, [Addressee(address or f"channel:{channel.pk}", key=key, values=values)]
+    attributes = known.attributes if known else {}
+    return message, [Addressee(address or f"channel:{channel.pk}", key=key, values=values, attributes=attributes)]
 
 
 # ── Progress: counted, never stored ─────────────────────────────────────────

@@ -162,7 +162,7 @@ def _dressed(field: forms.Field) -> forms.Field:
 class SendTestForm(forms.Form):
     """Where a test message goes; nothing to ask for a broadcast channel."""
 
-    address = forms.CharField(label=_("Send the test to"), max_length=320)
+    address = forms.CharField(label=_("Send the test to"), max_length=2000)
 
     def __init__(self, medium: str, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
