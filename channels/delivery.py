@@ -12,10 +12,11 @@ import random
 import time
 import traceback
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import Any
+from functools import cache
+from typing import Any, NamedTuple
 
 from django.conf import settings
 from django.core import signing
@@ -34,6 +35,7 @@ from .providers.base import Addressee, Message, Outcome, Provider
 
 log = logging.getLogger(__name__)
 UNSUBSCRIBE_SALT = "channels.unsubscribe"
+Row = tuple[int, str, str, str, str]  # recipient, status, code, detail, the provider's reference
 
 
 class LeaseLost(Exception):
@@ -161,6 +163,7 @@ def _commit(batch: Batch, **changes: Any) -> None:
 def run_channel(channel_id: int, seconds: float) -> bool:
     """Work on a channel's due batches for at most about `seconds`; whether due work remains."""
     provider: Provider | None = None
+    meter: pace.Meter | None = None
     end = time.monotonic() + seconds
     try:
         while time.monotonic() < end:
@@ -171,7 +174,8 @@ def run_channel(channel_id: int, seconds: float) -> bool:
                 provider = provider or _provider(batch, channel_id)
                 if provider is None:
                     return False
-                deliver(batch, provider, end)
+                meter = meter or pace.Meter(Channel.objects.get(pk=channel_id))
+                deliver(batch, provider, end, meter)
             except pace.Crowded:
                 return False
             except LeaseLost as lost:
@@ -192,7 +196,7 @@ def _provider(batch: Batch, channel_id: int) -> Provider | None:
         return None
 
 
-def deliver(batch: Batch, provider: Provider, end: float = float("inf")) -> None:
+def deliver(batch: Batch, provider: Provider, end: float = float("inf"), meter: pace.Meter | None = None) -> None:
     """Send one claimed batch in waves, until it is done, held up, or the time is over."""
     dispatch = Dispatch.objects.select_related("via").get(pk=batch.dispatch_id)
     if batch.attempted_to > batch.done_to:
@@ -207,7 +211,7 @@ def deliver(batch: Batch, provider: Provider, end: float = float("inf")) -> None
         thread=dispatch.thread,
         reference=f"dispatch-{dispatch.pk}",
     )
-    meter = pace.Meter(dispatch.via)
+    meter = meter or pace.Meter(dispatch.via)
     while batch.done_to < batch.size:
         if time.monotonic() >= end or not _open().filter(pk=batch.pk, dispatch__via=dispatch.via_id).exists():
             # Out of time, or stopped meanwhile by a person or another worker; not out of luck: the try is given back.
@@ -223,7 +227,8 @@ def _wave(batch: Batch, dispatch: Dispatch, message: Message, provider: Provider
     start = batch.done_to
     ids = batch.recipient_ids[start : start + meter.wave(settings.DELIVERY_WAVE_SIZE)]
     _commit(batch, attempted_to=start + len(ids))
-    people = {r.pk: r for r in _writable(ids)}
+    began = time.monotonic()
+    people = {person.pk: person for person in _writable(ids)}
     rows = [_row(i, Delivery.Status.SKIPPED, "stopped") for i in ids if i not in people]
     again: list[int] = []
     postponed: list[int] = []
@@ -267,10 +272,13 @@ def _wave(batch: Batch, dispatch: Dispatch, message: Message, provider: Provider
             break
     # Those not reached go after the rest, as the tail of this wave, so that `done_to` stays one number.
     rest = postponed + todo[sent_to:]
+    order = {}
     if rest:
         left = set(rest)
         batch.recipient_ids[start : start + len(ids)] = [i for i in ids if i not in left] + rest
-    _record(batch, dispatch, rows, again, done_to=start + len(ids) - len(rest))
+        order = {"recipient_ids": batch.recipient_ids}
+    _record(batch, dispatch, rows, again, done_to=start + len(ids) - len(rest), **order)
+    meter.took(time.monotonic() - began)
     if held:
         _hold(batch, dispatch, held)
         return False
@@ -282,17 +290,19 @@ def _wave(batch: Batch, dispatch: Dispatch, message: Message, provider: Provider
     return True
 
 
-def _record(batch: Batch, dispatch: Dispatch, rows: list[dict[str, Any]], again: list[int], done_to: int) -> None:
+def _record(
+    batch: Batch, dispatch: Dispatch, rows: list[Row], again: list[int], done_to: int, **order: list[int]
+) -> None:
     """Write outcomes, requeue those worth another try, and advance the batch: all or nothing."""
     try:
         with transaction.atomic():
             _upsert(dispatch, rows)
             if again:
                 _requeue(batch, again)
-            _commit(batch, done_to=done_to, attempted_to=done_to, recipient_ids=batch.recipient_ids)
+            _commit(batch, done_to=done_to, attempted_to=done_to, **order)
     except LeaseLost:
         # Somebody else took over and called these unknown; we know better about those that were sent.
-        _upsert(dispatch, [row for row in rows if row["s"] == Delivery.Status.SENT])
+        _upsert(dispatch, [row for row in rows if row[1] == Delivery.Status.SENT])
         raise
 
 
@@ -387,22 +397,59 @@ def _short(dispatch: Dispatch, error: DeliveryError) -> str:
     return dispatch.via.mask(str(error))[:600]
 
 
-def _writable(ids: Sequence[int]) -> QuerySet[Recipient]:
+class Person(NamedTuple):
+    """What sending needs of a recipient: a model instance costs more than the rest of the wave."""
+
+    pk: int
+    medium: str
+    address: str
+    address_hash: str
+    name: str
+    attributes: dict[str, Any]
+
+
+def _writable(ids: Sequence[int]) -> Iterator[Person]:
     """Asked again at the last moment: somebody may have unsubscribed since."""
-    return Recipient.objects.filter(~Suppression.of_recipient(), pk__in=ids)
+    found = Recipient.objects.filter(~Suppression.of_recipient(), pk__in=ids).order_by()
+    return map(Person._make, found.values_list(*Person._fields))
 
 
-def _addressee(dispatch: Dispatch, person: Recipient) -> Addressee:
-    values = {"name": person.name, "unsubscribe_url": unsubscribe_url(person)}
-    for token, link in dispatch.content.get("links", {}).items():
-        signed = signing.dumps([link["subject"], person.pk], salt=link["salt"])
-        values[token] = f"{settings.PORTAL_URL}{link['path']}{signed}/"
-    return Addressee(person.address, person.name, f"{dispatch.pk}-{person.pk}", values, person.attributes)
+class _Values(Mapping[str, str]):
+    """What fills the [[tokens]] for one recipient; a link is signed when it is asked for."""
+
+    def __init__(self, dispatch: Dispatch, person: Person) -> None:
+        self._links, self._person = dispatch.content.get("links", {}), person
+
+    def __getitem__(self, token: str) -> str:
+        if token == "name":
+            return self._person.name
+        if token == "unsubscribe_url":
+            return unsubscribe_url(self._person)
+        link = self._links[token]
+        signed = _signer(link["salt"], settings.SECRET_KEY).sign_object([link["subject"], self._person.pk])
+        return f"{settings.PORTAL_URL}{link['path']}{signed}/"
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(("name", "unsubscribe_url", *self._links))
+
+    def __len__(self) -> int:
+        return 2 + len(self._links)
 
 
-def unsubscribe_url(person: Recipient) -> str:
+def _addressee(dispatch: Dispatch, person: Person) -> Addressee:
+    key = f"{dispatch.pk}-{person.pk}"
+    return Addressee(person.address, person.name, key, _Values(dispatch, person), person.attributes)
+
+
+def unsubscribe_url(person: Person | Recipient) -> str:
     """The one-click address of RFC 8058 for one recipient."""
-    return f"{settings.PORTAL_URL}/unsubscribe/{signing.dumps(person.pk, salt=UNSUBSCRIBE_SALT)}/"
+    return f"{settings.PORTAL_URL}/unsubscribe/{_signer(UNSUBSCRIBE_SALT, settings.SECRET_KEY).sign_object(person.pk)}/"
+
+
+@cache
+def _signer(salt: str, key: str) -> signing.TimestampSigner:
+    """As signing.dumps() makes one for each call; signing.loads() reads what it signs."""
+    return signing.TimestampSigner(key=key, salt=salt)
 
 
 def _worth_repeating(error: DeliveryError | None, provider: Provider) -> bool:
@@ -411,18 +458,18 @@ def _worth_repeating(error: DeliveryError | None, provider: Provider) -> bool:
     return isinstance(error, Uncertain) and provider.capabilities.idempotent
 
 
-def _outcome_row(recipient_id: int, outcome: Outcome) -> dict[str, Any]:
+def _outcome_row(recipient_id: int, outcome: Outcome) -> Row:
     if outcome.error is None:
         return _row(recipient_id, Delivery.Status.SENT, ref=outcome.ref)
     status = Delivery.Status.UNKNOWN if isinstance(outcome.error, Uncertain) else Delivery.Status.FAILED
     return _row(recipient_id, status, outcome.error.code, outcome.error.detail)
 
 
-def _row(recipient_id: int, status: str, code: str = "", detail: str = "", ref: str = "") -> dict[str, Any]:
-    return {"r": recipient_id, "s": status, "c": code, "d": detail, "p": ref.replace("\0", "")[:200]}
+def _row(recipient_id: int, status: str, code: str = "", detail: str = "", ref: str = "") -> Row:
+    return recipient_id, str(status), code, detail, ref.replace("\0", "")[:200]
 
 
-def _suppress_if_bad(person: Recipient, error: DeliveryError | None) -> None:
+def _suppress_if_bad(person: Person, error: DeliveryError | None) -> None:
     if isinstance(error, Permanent) and error.bad_address:
         Suppression.objects.get_or_create(
             medium=person.medium,
@@ -431,30 +478,31 @@ def _suppress_if_bad(person: Recipient, error: DeliveryError | None) -> None:
         )
 
 
-def _upsert(dispatch: Dispatch, rows: list[dict[str, Any]]) -> None:
+def _upsert(dispatch: Dispatch, rows: list[Row]) -> None:
     """One set-based insert. A second outcome replaces only one that was failed or unknown."""
     if not rows:
         return
-    for row in rows:
-        if row["d"]:
-            row["d"] = dispatch.via.mask(row["d"])[:500]
+    rows = [(r, s, c, dispatch.via.mask(d)[:500] if d else d, p) for r, s, c, d, p in rows]
+    values: list[Any]
     if connection.vendor == "postgresql":
-        source = "SELECT * FROM jsonb_to_recordset(%s::jsonb) AS x(r bigint, s text, c text, d text, p text)"
+        source = "unnest(%s::bigint[], %s::text[], %s::text[], %s::text[], %s::text[]) AS x(r, s, c, d, p)"
+        values = [list(column) for column in zip(*rows, strict=True)]
     else:
-        source = """SELECT value ->> '$.r' AS r, value ->> '$.s' AS s, value ->> '$.c' AS c,
-                           value ->> '$.d' AS d, value ->> '$.p' AS p FROM json_each(%s)"""
+        source = """(SELECT value ->> 0 AS r, value ->> 1 AS s, value ->> 2 AS c, value ->> 3 AS d, value ->> 4 AS p
+                     FROM json_each(%s)) AS x"""
+        values = [json.dumps(rows)]
     with connection.cursor() as cursor:
         cursor.execute(
             f"""
             INSERT INTO channels_delivery
                 (dispatch_id, recipient_id, status, code, detail, provider_ref, attempts, at)
-            SELECT %s, x.r, x.s, x.c, x.d, x.p, 1, %s FROM ({source}) AS x WHERE true
+            SELECT %s, x.r, x.s, x.c, x.d, x.p, 1, %s FROM {source} WHERE true
             ON CONFLICT (dispatch_id, recipient_id) DO UPDATE SET
                 status = excluded.status, code = excluded.code, detail = excluded.detail,
                 provider_ref = excluded.provider_ref, attempts = channels_delivery.attempts + 1, at = excluded.at
             WHERE channels_delivery.status IN ('failed', 'unknown')
             """,
-            [dispatch.pk, connection.ops.adapt_datetimefield_value(timezone.now()), json.dumps(rows)],
+            [dispatch.pk, connection.ops.adapt_datetimefield_value(timezone.now()), *values],
         )
 
 

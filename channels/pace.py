@@ -14,6 +14,8 @@ from django.utils import timezone
 
 from .models import Channel, Pace
 
+FIRST_WAVE = 100  # people
+WAVE_SECONDS = 1.0
 BLOCK_SECONDS = 0.25  # tokens are taken for about as long
 PATIENCE_SECONDS = 1.0  # who would have to wait longer leaves the rate to those who are at it already
 SLOWEST = 0.1  # people a second, whatever the provider says
@@ -30,14 +32,23 @@ class Meter:
         self.channel = channel
         self.rate = channel.effective_rate
         self.tokens = 0
+        self.size = FIRST_WAVE
 
     def most(self, max_batch: int) -> int:
         """How many people one call may hold: no more than may be sent in a second."""
         return max_batch if self.rate is None else max(1, min(max_batch, int(self.rate)))
 
     def wave(self, size: int) -> int:
-        """How many people are written down at a time: a slow channel does not leave more in doubt than two seconds'."""
-        return size if self.rate is None else max(1, min(size, int(2 * self.rate)))
+        """How many people are written down at a time: what a crash leaves in doubt is about a second's work."""
+        self.size = min(self.size, size)
+        return self.size if self.rate is None else max(1, min(self.size, int(2 * self.rate)))
+
+    def took(self, seconds: float) -> None:
+        """A wave of this size took so long: the next one may be larger, or should be smaller."""
+        if seconds < WAVE_SECONDS / 2:
+            self.size *= 2
+        elif seconds > WAVE_SECONDS:
+            self.size = max(1, self.size // 2)
 
     def take(self, people: int, left: int) -> None:
         """Wait until `people` may be handed over, of `left` in this wave. Raises Crowded at once if that takes long."""

@@ -157,7 +157,7 @@ Q_CLUSTER = {
 # ── Delivery ────────────────────────────────────────────────────────────────
 DELIVERY_BATCH_SIZE = env.int("DELIVERY_BATCH_SIZE", default=1000)
 DELIVERY_FIRST_BATCH_SIZE = env.int("DELIVERY_FIRST_BATCH_SIZE", default=100)
-DELIVERY_WAVE_SIZE = env.int("DELIVERY_WAVE_SIZE", default=200)
+DELIVERY_WAVE_SIZE = env.int("DELIVERY_WAVE_SIZE", default=1000)
 DELIVERY_LEASE_SECONDS = env.int("DELIVERY_LEASE_SECONDS", default=60)
 DELIVERY_SLICE_SECONDS = env.int("DELIVERY_SLICE_SECONDS", default=15)
 DELIVERY_MAX_TRIES = env.int("DELIVERY_MAX_TRIES", default=6)

@@ -36,7 +36,6 @@ class SnsTopicForm(aws.AwsForm):
         ],
     )
     region = None  # type: ignore[assignment]  # the ARN names it; Django drops the field
-    events_topic_arn = None  # type: ignore[assignment]  # a topic has no receipts
     events_topic_arn = None  # type: ignore[assignment]  # who reads a topic is not told
     field_order = ["topic_arn"]
 

@@ -29,7 +29,7 @@ def naps(monkeypatch):
 def test_without_a_rate_nobody_waits(naps):
     meter = pace.Meter(make.channel())
     meter.take(1000, 1000)
-    assert (naps, meter.most(50), meter.wave(200)) == ([], 50, 200)
+    assert (naps, meter.most(50), meter.wave(200)) == ([], 50, 100)
     assert not Pace.objects.exists()
 
 
@@ -60,6 +60,15 @@ def test_the_smaller_rate_counts():
     assert make.channel(rate=50, granted_rate=14).effective_rate == 14
     assert make.channel(granted_rate=14).effective_rate == 14
     assert make.channel().effective_rate is None
+
+
+def test_waves_grow_while_they_are_quick_and_shrink_when_they_are_not():
+    meter = pace.Meter(make.channel())
+    sizes = []
+    for seconds in (0.1, 0.1, 0.1, 0.7, 3.0, 3.0):
+        sizes.append(meter.wave(300))
+        meter.took(seconds)
+    assert sizes == [100, 200, 300, 300, 300, 150]
 
 
 def test_no_call_holds_more_than_a_second_of_the_rate():
