@@ -190,6 +190,7 @@ class Bulk:
         headers = common_headers(message, domain_of(sender))
         parts = message.parts
         content = {"Subject": _template(one_line(parts["subject"])), "Text": _template(parts["text"])}
+        self.tokens = set(TOKEN.findall("".join(parts.values())))
         if parts.get("html"):
             content["Html"] = _template(parts["html"], html=True)
         self.request: dict[str, Any] = {
@@ -208,11 +209,10 @@ class Bulk:
 
     def entry(self, one: Addressee) -> dict[str, Any]:
         """One recipient. Raises ValueError for an impossible address."""
-        values = {BRACES: "{{", **dict.fromkeys(TOKEN.findall("".join(self.message.parts.values())), "")}
-        for name in list(values):
-            if name != BRACES:
-                text = one.values.get(name, f"[[{name}]]")
-                values |= {name: one_line(text), f"{name}{HTML}": escape(text)}
+        values = {BRACES: "{{"}
+        for name in self.tokens:
+            text = one.values.get(name, f"[[{name}]]")
+            values[name], values[f"{name}{HTML}"] = one_line(text), escape(text)
         found = {
             "Destination": {"ToAddresses": [mailbox(one.address, one.name)]},
             "ReplacementEmailContent": {"ReplacementTemplate": {"ReplacementTemplateData": json.dumps(values)}},
