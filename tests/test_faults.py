@@ -17,8 +17,8 @@ PEOPLE = ["a", "b", "c"]
 ALL_SENT = dict.fromkeys(PEOPLE, "sent")
 
 
-def verdict(outcomes=ALL_SENT, ledger=PEOPLE, allowed=Allowed(), resume=1.0, problems=()):  # noqa: B008 - frozen
-    return judge("a fault", PEOPLE, outcomes, ledger, allowed, resume, problems)
+def verdict(outcomes=ALL_SENT, ledger=PEOPLE, allowed=Allowed(), resume=1.0, **rest):  # noqa: B008 - frozen
+    return judge("a fault", PEOPLE, outcomes, ledger, allowed, resume, **rest)
 
 
 def test_all_is_well_when_everybody_got_it_once():
@@ -38,6 +38,7 @@ def test_all_is_well_when_everybody_got_it_once():
         ({"outcomes": ALL_SENT | {"c": "failed"}, "ledger": ["a", "b"]}, "1 failed, at most 0 may be"),
         ({"resume": 60.6}, "resumed after 61 s, 60 at most"),
         ({"problems": ["not finished"]}, "not finished"),
+        ({"outcomes": {"a": "sent", "b": "sent"}, "ledger": ["a", "b"], "waiting": ["c"]}, "1 still waiting"),
     ],
 )
 def test_it_finds(world, problem):

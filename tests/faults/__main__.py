@@ -107,7 +107,10 @@ def attempt(fault: Any, number: int, folder: Path, server: Postgres, scale: Any)
     home.mkdir()
     ground = Ground(home, scale, server)
     try:
-        fault.happen(ground)
+        try:
+            fault.happen(ground)
+        except Exception as error:
+            ground.problems.append(str(error) or type(error).__name__)
         verdict = ground.verdict(fault.name)
     except Exception as error:
         verdict = Verdict(fault.name, problems=[*ground.problems, f"{type(error).__name__}: {error}"])

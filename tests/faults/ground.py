@@ -6,14 +6,14 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import psutil
 from django.conf import settings
 
-from channels.models import Batch, Channel, Delivery, Recipient
+from channels.models import Batch, Channel, Delivery, Dispatch, Recipient
 from tests import make
 from tests.fakes.aws import Drop, Hang
 from tests.fakes.http import Call, FakeHttp, Reply
@@ -62,7 +62,7 @@ SHORT = {
 
 def full() -> Scale:
     shipped = {name: getattr(settings, name) for name in AS_SHIPPED}
-    return Scale(people=3000, pause=0.003, outage=10, retry_after=8, timeout=15, env=shipped)
+    return Scale(people=2000, pause=0.003, outage=10, retry_after=8, timeout=15, env=shipped)
 
 
 def quick() -> Scale:
@@ -122,8 +122,7 @@ class Ground:
 
     def __init__(self, folder: Path, scale: Scale, server: Postgres | None = None) -> None:
         self.folder, self.scale, self.server = folder, scale, server
-        self.wave = scale.setting("DELIVERY_WAVE_SIZE")
-        self.in_flight = self.wave * scale.setting("WORKERS")
+        self._measure()
         self.allowed = Allowed()
         self.problems: list[str] = []
         self.resume: float | None = None
@@ -134,6 +133,10 @@ class Ground:
         self._struck = 0.0
         self._held: dict[int, int] = {}
         self._arrived = 0
+
+    def _measure(self) -> None:
+        self.wave = self.scale.setting("DELIVERY_WAVE_SIZE")
+        self.in_flight = self.wave * self.scale.setting("WORKERS")
 
     # ── What stands there ──
 
@@ -177,9 +180,14 @@ class Ground:
 
     # ── What happens ──
 
+    def shorten(self, **env: int) -> None:
+        """Short leases and small waves in any run, for a fault that meets them again and again."""
+        self.scale = replace(self.scale, env={**self.scale.env, **SHORT, **env})
+        self._measure()
+
     def until_under_way(self) -> None:
         """A third of the audience has its message."""
-        assert self.sink.bell.wait(60), "nothing was sent for a minute"
+        assert self.sink.bell.wait(60), f"{len(self.sink.ledger)} sent in a minute"
 
     def look(self) -> None:
         """Remember who holds which batch, and what has arrived."""
@@ -203,11 +211,8 @@ class Ground:
             now = dict(Batch.objects.filter(pk__in=self._held, done_at__isnull=True).values_list("pk", "fence"))
             return not any(self._held[pk] == fence for pk, fence in now.items())
 
-        with suppress(AssertionError):
-            until(goes_on, self.scale.patience)
-            self.resume = time.monotonic() - self._struck
-            return
-        self.problems.append(f"did not resume within {self.scale.patience:.0f} s")
+        until(goes_on, self.scale.patience)
+        self.resume = time.monotonic() - self._struck
 
     # ── What came of it ──
 
@@ -216,16 +221,24 @@ class Ground:
         addresses = dict(Recipient.objects.values_list("id", "address"))
         return {addresses[pk]: status for pk, status in Delivery.objects.values_list("recipient_id", "status")}
 
+    def waiting(self) -> set[str]:
+        """Who is still to be sent to."""
+        if not Dispatch.objects.exists() or Dispatch.objects.filter(expanded_at__isnull=True).exists():
+            return set(Recipient.objects.values_list("address", flat=True))
+        rows = Batch.objects.filter(done_at__isnull=True).values_list("recipient_ids", "done_to")
+        left = [pk for ids, done_to in rows for pk in ids[done_to:]]
+        return set(Recipient.objects.filter(pk__in=left).values_list("address", flat=True))
+
     def verdict(self, fault: str) -> Verdict:
-        """Wait until everything is finished, and judge."""
-        try:
-            until(finished, self.scale.patience)
-        except AssertionError:
-            self.problems.append(f"not finished after another {self.scale.patience:.0f} s")
+        """Judge, when everything is finished, or at once if it cannot be."""
+        if not self.problems:
+            with suppress(AssertionError):  # who is still waiting is counted
+                until(finished, self.scale.patience)
         audience = list(Recipient.objects.values_list("address", flat=True))
-        # What was accepted a moment ago stands in the ledger before its outcome is recorded, so it is read last.
-        outcomes, ledger = self.outcomes(), list(self.sink.ledger)
-        return judge(fault, audience, outcomes, ledger, self.allowed, self.resume, self.problems)
+        waiting, outcomes = self.waiting(), self.outcomes()
+        # What is accepted stands in the ledger before its outcome is recorded, so the ledger is read last.
+        ledger = list(self.sink.ledger)
+        return judge(fault, audience, outcomes, ledger, self.allowed, self.resume, self.problems, waiting)
 
     def close(self) -> None:
         """Stop the workers and the sinks; nothing of theirs is left running."""

@@ -1,7 +1,7 @@
 """What a fault did, by the ledger of what arrived. Knows nothing of how it was done."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -48,11 +48,12 @@ def judge(
     allowed: Allowed,
     resume: float | None,
     problems: Sequence[str] = (),
+    waiting: Collection[str] = (),
 ) -> Verdict:
     """`outcomes` maps an address to the status that staff see; `ledger` has one entry for each message accepted.
 
-    Lost: without an outcome, or said to be sent and never arrived. Who is marked unknown, failed or skipped is not
-    lost: a person sees it. Doubled: arrived more than once; excused only where it is marked unknown.
+    Lost: without an outcome and not `waiting` for one, or said to be sent and never arrived. Who is marked unknown,
+    failed or skipped is not lost: a person sees it. Doubled: arrived more than once; excused only where it is unknown.
     """
     arrived = Counter(ledger)
     count = Counter(outcomes.values())
@@ -63,7 +64,7 @@ def judge(
         fault,
         people=len(audience),
         sent=len(sent),
-        lost=len(set(audience) - set(outcomes)) + len(sent - set(arrived)),
+        lost=len(set(audience) - set(outcomes) - set(waiting)) + len(sent - set(arrived)),
         doubled=len(twice),
         unknown=count["unknown"],
         failed=count["failed"],
@@ -74,6 +75,8 @@ def judge(
     blame = found.problems.append
     if found.lost:
         blame(f"{found.lost} lost")
+    if waiting:
+        blame(f"{len(waiting)} still waiting")
     sure = [one for one in twice if outcomes.get(one) != "unknown"]
     if sure:
         blame(f"{len(sure)} got it twice and are not marked unknown")

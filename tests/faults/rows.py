@@ -4,7 +4,7 @@ import os
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 
 import psutil
@@ -54,6 +54,7 @@ def fault(name: str, quick: bool = False) -> Callable[[Callable[[Ground], None]]
 
 @fault("kill -9: a busy worker", quick=True)
 def busy_worker(ground: Ground) -> None:
+    ground.allowed = Allowed(unknown=ground.wave)
     ground.mail()
     ground.publish()
     one = ground.worker()
@@ -61,11 +62,11 @@ def busy_worker(ground: Ground) -> None:
     one.busy(ground.port).kill()
     ground.strike()
     ground.await_resume()
-    ground.allowed = Allowed(unknown=ground.wave)
 
 
 @fault("kill -9: each idle worker")
 def idle_workers(ground: Ground) -> None:
+    ground.allowed = Allowed(resume=HUNG_SECONDS)
     ground.mail()
     one = ground.worker().ready()
     patience = ground.scale.patience
@@ -82,11 +83,11 @@ def idle_workers(ground: Ground) -> None:
             break
     ground.publish()
     ground.await_resume()
-    ground.allowed = Allowed(resume=HUNG_SECONDS)
 
 
 @fault("kill -9: the queue's main process")
 def main_process(ground: Ground) -> None:
+    ground.allowed = Allowed(unknown=ground.in_flight)
     ground.mail()
     ground.publish()
     one = ground.worker()
@@ -94,11 +95,11 @@ def main_process(ground: Ground) -> None:
     one.cluster().kill()
     ground.strike()
     ground.await_resume()
-    ground.allowed = Allowed(unknown=ground.in_flight)
 
 
 @fault("kill -9: the whole group", quick=True)
 def whole_group(ground: Ground) -> None:
+    ground.allowed = Allowed(unknown=ground.in_flight)
     ground.mail()
     ground.publish()
     one = ground.worker()
@@ -106,7 +107,6 @@ def whole_group(ground: Ground) -> None:
     os.killpg(one.cluster().pid, 9)
     ground.strike()
     ground.await_resume()
-    ground.allowed = Allowed(unknown=ground.in_flight)
 
 
 @fault("two clusters at once")
@@ -135,8 +135,8 @@ def _trouble(ground: Ground, drops_repeats: bool, *troubles: Reply | Drop | Hang
 
 @fault("provider answers 500")
 def server_error(ground: Ground) -> None:
-    _trouble(ground, False, *[Reply(500)] * REPLIES_LOST)
     ground.allowed = Allowed(unknown=REPLIES_LOST)
+    _trouble(ground, False, *[Reply(500)] * REPLIES_LOST)
 
 
 @fault("provider answers 500, and drops repeats")
@@ -146,8 +146,8 @@ def server_error_once(ground: Ground) -> None:
 
 @fault("provider accepts and never answers (timeout)")
 def no_answer(ground: Ground) -> None:
-    _trouble(ground, False, Hang(), Hang())
     ground.allowed = Allowed(unknown=2)
+    _trouble(ground, False, Hang(), Hang())
 
 
 @fault("provider answers 429 with Retry-After", quick=True)
@@ -168,6 +168,7 @@ def too_many(ground: Ground) -> None:
 
 @fault("connection ends after acceptance (SMTP)", quick=True)
 def dropped_mail(ground: Ground) -> None:
+    ground.allowed = Allowed(unknown=REPLIES_LOST)
     sink = ground.mail()
     ground.publish()
     ground.worker()
@@ -175,13 +176,12 @@ def dropped_mail(ground: Ground) -> None:
     sink.mishaps.extend([DROP] * REPLIES_LOST)
     ground.strike(look=False)
     ground.await_resume(arrived=len(sink.ledger) + REPLIES_LOST)
-    ground.allowed = Allowed(unknown=REPLIES_LOST)
 
 
 @fault("connection ends after acceptance (HTTP)")
 def dropped_reply(ground: Ground) -> None:
-    _trouble(ground, False, *[Drop(), Drop(cut=True)] * 2)
     ground.allowed = Allowed(unknown=4)
+    _trouble(ground, False, *[Drop(), Drop(cut=True)] * 2)
 
 
 @fault("connection ends after acceptance (HTTP), and repeats are dropped")
@@ -191,25 +191,24 @@ def dropped_reply_once(ground: Ground) -> None:
 
 @fault("a message that kills the worker")
 def poison(ground: Ground) -> None:
+    ground.allowed = Allowed(unknown=SHORT["DELIVERY_WAVE_SIZE"])
     _poison(ground, drops_repeats=False)
-    ground.allowed = Allowed(unknown=ground.in_flight)
 
 
 @fault("a message that kills the worker, and repeats are dropped")
 def poison_once(ground: Ground) -> None:
+    ground.allowed = Allowed(unknown=SHORT["DELIVERY_WAVE_SIZE"], failed=SHORT["DELIVERY_BATCH_SIZE"])
     _poison(ground, drops_repeats=True)
-    ground.allowed = Allowed(unknown=ground.in_flight, failed=int(SHORT["DELIVERY_BATCH_SIZE"]))
 
 
 def _poison(ground: Ground, drops_repeats: bool) -> None:
-    # Short leases: each try takes one.
-    ground.scale = replace(ground.scale, env={**ground.scale.env, **SHORT, "DELIVERY_MAX_TRIES": 3})
-    ground.wave = SHORT["DELIVERY_WAVE_SIZE"]
-    ground.in_flight = 2 * ground.wave
+    ground.shorten(DELIVERY_MAX_TRIES=3)  # each try takes a lease
     sink = ground.http(drops_repeats)
     ground.publish()
     addresses = list(Recipient.objects.order_by("id").values_list("address", flat=True))
-    bad = addresses[len(addresses) // 3]
+    # In the middle of a wave: those before it in the wave have their message each time that it kills.
+    first, size = SHORT["DELIVERY_FIRST_BATCH_SIZE"], SHORT["DELIVERY_BATCH_SIZE"]
+    bad = addresses[first + (len(addresses) // 3 - first) // size * size + ground.wave // 2]
     ground.channel.config["poison"] = bad
     ground.channel.save()
     ground.worker()
@@ -226,6 +225,7 @@ def _poison(ground: Ground, drops_repeats: bool) -> None:
 
 @fault("PostgreSQL: stop -m immediate, and start", quick=True)
 def database_stopped(ground: Ground) -> None:
+    ground.allowed = Allowed(unknown=ground.in_flight)
     ground.mail()
     ground.publish()
     ground.worker()
@@ -237,7 +237,6 @@ def database_stopped(ground: Ground) -> None:
     ground.server.start()
     ground.strike(look=False)
     ground.await_resume(arrived=len(ground.sink.ledger))
-    ground.allowed = Allowed(unknown=ground.in_flight)
 
 
 @fault("the worker's clock is an hour fast")
@@ -251,8 +250,12 @@ def clock_slow(ground: Ground) -> None:
 
 
 def _clock(ground: Ground, seconds: int) -> None:
-    """With refusals to be tried again and a worker killed: a lease and a second try both go by a clock."""
+    """With a rate, refusals to be tried again, and a worker killed: all of these go by a clock."""
+    ground.shorten()
+    ground.allowed = Allowed(unknown=ground.wave)
     sink = ground.mail()
+    ground.channel.rate = 10_000  # a second: far from reached, but it is counted
+    ground.channel.save()
     ground.publish()
     one = ground.worker(FAULTS_CLOCK=seconds)
     ground.until_under_way()
@@ -261,11 +264,11 @@ def _clock(ground: Ground, seconds: int) -> None:
     one.busy(ground.port).kill()
     ground.strike()
     ground.await_resume()
-    ground.allowed = Allowed(unknown=ground.wave)
 
 
 @fault("people unsubscribe during the send", quick=True)
 def unsubscribe(ground: Ground) -> None:
+    ground.allowed = Allowed(skipped=UNSUBSCRIBED)
     sink = ground.mail()
     ground.publish()
     people = list(Recipient.objects.order_by("-id")[: ground.scale.people // 2])
@@ -285,4 +288,3 @@ def unsubscribe(ground: Ground) -> None:
     late = [one for one in sink.ledger[arrived:] if one in stopped and stopped[one] not in in_flight]
     if late:
         ground.problems.append(f"{len(late)} got it who had unsubscribed before their wave began")
-    ground.allowed = Allowed(skipped=UNSUBSCRIBED)
