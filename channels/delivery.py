@@ -419,10 +419,14 @@ class _Values(Mapping[str, str]):
 
     def __init__(self, dispatch: Dispatch, person: Person) -> None:
         self._links, self._person = dispatch.content.get("links", {}), person
+        self._known = {"name": person.name}
 
     def __getitem__(self, token: str) -> str:
-        if token == "name":
-            return self._person.name
+        if token not in self._known:
+            self._known[token] = self._sign(token)
+        return self._known[token]
+
+    def _sign(self, token: str) -> str:
         if token == "unsubscribe_url":
             return unsubscribe_url(self._person)
         link = self._links[token]
