@@ -77,13 +77,14 @@ class HttpSink:
 
     def __init__(self, pause: float, drops_repeats: bool) -> None:
         self.ledger: list[str] = []
+        self.by: set[int] = set()  # the sessions that sent: each cluster has one
         self.bell = threading.Event()
         self.ring_at = 0
         self.troubles: deque[Reply | Drop | Hang] = deque()
         self.shut_for = 0.0  # seconds after the bell in which everything is refused with 429
         self.shut_until = 0.0
         self.refused: list[float] = []
-        self._pause = pause
+        self.pause = pause
         self._keys: set[str] | None = set() if drops_repeats else None
         self._lock = threading.Lock()
         self._fake = FakeHttp(self._answer)
@@ -91,9 +92,10 @@ class HttpSink:
         self.port = int(self.url.rpartition(":")[2])
 
     def _answer(self, call: Call) -> Reply | Drop | Hang:
-        time.sleep(self._pause)
+        time.sleep(self.pause)
         said = call.json
         with self._lock:
+            self.by.add(said["by"])
             if not self.bell.is_set() and self.ring_at and len(self.ledger) >= self.ring_at:
                 self.shut_until = time.monotonic() + self.shut_for
                 self.bell.set()

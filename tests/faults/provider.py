@@ -23,7 +23,7 @@ class Http(HttpProvider):
         [one] = recipients
         if one.address == self.config.get("poison"):
             os.kill(os.getpid(), signal.SIGKILL)
-        self.call("POST", self.config["url"], {"to": one.address, "key": one.key})
+        self.call("POST", self.config["url"], {"to": one.address, "key": one.key, "by": os.getsid(0)})
         return [Outcome(ref=one.key)]
 
 
