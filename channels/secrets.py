@@ -18,6 +18,11 @@ def _fernet() -> MultiFernet:
     return MultiFernet([Fernet(key) for key in keys])
 
 
+def rotated(token: str) -> str:
+    """A stored token, encrypted anew with the newest key. Raises InvalidToken if no key reads it."""
+    return _fernet().rotate(token.encode()).decode()
+
+
 class EncryptedJSONField(models.TextField):
     """A dict of strings, stored as one Fernet token. An unreadable token (lost key) reads as an empty dict."""
 
