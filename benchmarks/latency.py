@@ -37,11 +37,13 @@ def run(stage: Stage, options: Options) -> dict[str, Any]:
         for _round in range(WARM_UP):
             click.play(), knock(sink)
         say(f"{rounds} rounds of a click and a no-op, idle")
+        click.committed.clear()
         clicks, knocks = [], []
         for _round in range(rounds):
             clicks.append(click.play())
             knocks.append(knock(sink))
         result: dict[str, Any] = _figures("click_to_provider", clicks) | _figures("noop_start", knocks)
+        result |= _figures("click_to_commit", click.committed)
         result["ratios"] = {"click_to_provider_vs_noop": _vs(clicks, knocks)}
         if options.full:
             busy = _while_sending(stage, stack, click, rounds, options.size or 1_000_000)
@@ -66,6 +68,7 @@ class Click:
         from tests import make
 
         self.sink = sink
+        self.committed: list[float] = []  # seconds that approving and publishing took, before any worker can know
         self.channel = mail_channel(sink)
         self.component = make.component()
         self.manager = make.incident_manager()
@@ -84,6 +87,7 @@ class Click:
         started = time.monotonic()
         update.approve(self.approver)
         update.publish(self.approver)
+        self.committed.append(time.monotonic() - started)
         source = f"update:{update.pk}"
         reached = Delivery.objects.filter(dispatch__source=source, status__in=Delivery.REACHED)
         _until(lambda: reached.count() == AUDIENCE, "an update was not delivered")

@@ -30,6 +30,7 @@ def run(stage: Stage, options: Options) -> dict[str, Any]:
     def sized(label: str) -> Callable[[], float]:
         def play() -> float:
             with stage.child("benchmarks.engine") as engine:
+                portal.warm_up(channel, [engine])
                 done = portal.fan_out(channel, last_ids[label], [engine])
             portal.check_null(done, last_ids[label])
             memory[label].append(done.peak_rss / 1e6)
