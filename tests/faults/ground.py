@@ -53,7 +53,7 @@ SHORT = {
     "DELIVERY_WAVE_SIZE": 50,
     "DELIVERY_BATCH_SIZE": 150,
     "DELIVERY_FIRST_BATCH_SIZE": 50,
-    "DELIVERY_LEASE_SECONDS": 3,
+    "DELIVERY_LEASE_SECONDS": 4,
     "DELIVERY_SLICE_SECONDS": 1,
     "SWEEP_SECONDS": 1,
     "WORKER_STALE_SECONDS": 3,
@@ -124,7 +124,7 @@ class Ground:
 
     def __init__(self, folder: Path, scale: Scale, server: Postgres | None = None) -> None:
         self.folder, self.scale, self.server = folder, scale, server
-        self._measure()
+        self.in_flight = 0  # people whose wave was written down and not recorded when the fault struck
         self.allowed = Allowed()
         self.problems: list[str] = []
         self.resume: float | None = None
@@ -135,10 +135,6 @@ class Ground:
         self._struck = 0.0
         self._held: dict[int, int] = {}
         self._arrived = 0
-
-    def _measure(self) -> None:
-        self.wave = self.scale.setting("DELIVERY_WAVE_SIZE")
-        self.in_flight = self.wave * self.scale.setting("WORKERS")
 
     # ── What stands there ──
 
@@ -185,16 +181,16 @@ class Ground:
     def shorten(self, **env: int) -> None:
         """Short leases and small waves in any run, for a fault that meets them again and again."""
         self.scale = replace(self.scale, env={**self.scale.env, **SHORT, **env})
-        self._measure()
 
     def until_under_way(self) -> None:
         """A third of the audience has its message."""
         assert self.sink.bell.wait(60), f"{len(self.sink.ledger)} sent in a minute"
 
     def look(self) -> None:
-        """Remember who holds which batch, and what has arrived."""
-        held = Batch.objects.filter(lease_until__isnull=False, done_at__isnull=True)
-        self._held = dict(held.values_list("pk", "fence"))
+        """Remember who holds which batch, how many people are in flight, and what has arrived."""
+        held = list(Batch.objects.filter(lease_until__isnull=False, done_at__isnull=True))
+        self._held = {one.pk: one.fence for one in held}
+        self.in_flight = sum(one.attempted_to - one.done_to for one in held)
         self._arrived = len(self.sink.ledger)
 
     def strike(self, look: bool = True) -> None:

@@ -54,13 +54,13 @@ def fault(name: str, quick: bool = False) -> Callable[[Callable[[Ground], None]]
 
 @fault("kill -9: a busy worker", quick=True)
 def busy_worker(ground: Ground) -> None:
-    ground.allowed = Allowed(unknown=ground.wave)
     ground.mail()
     ground.publish()
     one = ground.worker()
     ground.until_under_way()
     one.busy(ground.port).kill()
     ground.strike()
+    ground.allowed = Allowed(unknown=ground.in_flight)
     ground.await_resume()
 
 
@@ -87,25 +87,25 @@ def idle_workers(ground: Ground) -> None:
 
 @fault("kill -9: the queue's main process")
 def main_process(ground: Ground) -> None:
-    ground.allowed = Allowed(unknown=ground.in_flight)
     ground.mail()
     ground.publish()
     one = ground.worker()
     ground.until_under_way()
     one.cluster().kill()
     ground.strike()
+    ground.allowed = Allowed(unknown=ground.in_flight)
     ground.await_resume()
 
 
 @fault("kill -9: the whole group", quick=True)
 def whole_group(ground: Ground) -> None:
-    ground.allowed = Allowed(unknown=ground.in_flight)
     ground.mail()
     ground.publish()
     one = ground.worker()
     ground.until_under_way()
     os.killpg(one.cluster().pid, 9)
     ground.strike()
+    ground.allowed = Allowed(unknown=ground.in_flight)
     ground.await_resume()
 
 
@@ -212,7 +212,7 @@ def _poison(ground: Ground, drops_repeats: bool) -> None:
     addresses = list(Recipient.objects.order_by("id").values_list("address", flat=True))
     # In the middle of a wave: those before it in the wave have their message each time that it kills.
     first, size = SHORT["DELIVERY_FIRST_BATCH_SIZE"], SHORT["DELIVERY_BATCH_SIZE"]
-    bad = addresses[first + (len(addresses) // 3 - first) // size * size + ground.wave // 2]
+    bad = addresses[first + (len(addresses) // 3 - first) // size * size + SHORT["DELIVERY_WAVE_SIZE"] // 2]
     ground.channel.config["poison"] = bad
     ground.channel.save()
     ground.worker()
@@ -229,18 +229,17 @@ def _poison(ground: Ground, drops_repeats: bool) -> None:
 
 @fault("PostgreSQL: stop -m immediate, and start", quick=True)
 def database_stopped(ground: Ground) -> None:
-    ground.allowed = Allowed(unknown=ground.in_flight)
     ground.mail()
     ground.publish()
     ground.worker()
     ground.until_under_way()
-    ground.look()
     connection.close()
     ground.server.stop(IMMEDIATE)
     time.sleep(ground.scale.outage)
     ground.server.start()
-    ground.strike(look=False)
-    ground.await_resume(arrived=len(ground.sink.ledger))
+    ground.strike()  # nobody takes a batch up before its lease has run out
+    ground.allowed = Allowed(unknown=ground.in_flight)
+    ground.await_resume()
 
 
 @fault("the worker's clock is an hour fast")
@@ -256,7 +255,6 @@ def clock_slow(ground: Ground) -> None:
 def _clock(ground: Ground, seconds: int) -> None:
     """With a rate, refusals to be tried again, and a worker killed: all of these go by a clock."""
     ground.shorten()
-    ground.allowed = Allowed(unknown=ground.wave)
     sink = ground.mail()
     ground.channel.rate = 10_000  # a second: far from reached, but it is counted
     ground.channel.save()
@@ -267,6 +265,7 @@ def _clock(ground: Ground, seconds: int) -> None:
     until(lambda: not sink.mishaps)
     one.busy(ground.port).kill()
     ground.strike()
+    ground.allowed = Allowed(unknown=ground.in_flight)
     ground.await_resume()
 
 
