@@ -10,6 +10,7 @@ from django.db.models import OuterRef, QuerySet, Subquery
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
+from django.utils import timezone
 from django.utils.decorators import method_decorator
 from django.utils.translation import gettext as _t
 from django.utils.translation import gettext_lazy as _
@@ -206,6 +207,7 @@ class ChannelAdmin(PortalModelAdmin):
         return {
             "channel": channel,
             "channel_health": channel.health,
+            "channel_waits": bool(channel.held_until and channel.held_until > timezone.now()),
             "channel_health_words": HEALTH[channel.health][0],
             "test_error": channel.mask(channel.test_error),
             "paused_reason": channel.mask(channel.paused_reason),

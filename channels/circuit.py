@@ -61,6 +61,6 @@ def hand_over(channel: Channel, reason: str) -> int:
 
 def relieve() -> None:
     """Hand over what was published while its channel was paused or broken already."""
-    stuck = Channel.objects.filter(Q(paused_at__isnull=False) | Q(failures__gte=OPENS_AFTER), fallback__isnull=False)
-    for channel in stuck:
+    broken = Q(failures__gte=OPENS_AFTER, held_until__gt=Now())  # once the pause is over it gets its chance
+    for channel in Channel.objects.filter(Q(paused_at__isnull=False) | broken, fallback__isnull=False):
         hand_over(channel, channel.paused_reason or _("It could not be reached."))

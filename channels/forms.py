@@ -67,6 +67,7 @@ class ChannelForm(forms.ModelForm):
                 field.widget.attrs["placeholder"] = _t("Stored. Leave empty to keep it.")
         if "fallback" in self.fields:
             others = [c.pk for c in Channel.objects.exclude(pk=self.instance.pk) if c.can_stand_in_for(self.instance)]
+            self.fields["fallback"].empty_label = _t("None")  # type: ignore[attr-defined]
             self.fields["fallback"].queryset = Channel.objects.filter(pk__in=others)  # type: ignore[attr-defined]
         if "locales" in self.fields:
             self.fields["locales"].initial = self.instance.locales

@@ -197,7 +197,9 @@ def _health_words(channel: Channel) -> str:
     if health == "paused":
         return _("Paused: %(reason)s") % {"reason": channel.paused_reason or _("no reason was given")}
     if health == "unreachable":
-        return _("Not reachable: tried again at %(time)s") % {"time": moment(channel.held_until)}
+        waits = channel.held_until and channel.held_until > timezone.now()
+        again = _("tried again at %(time)s") % {"time": moment(channel.held_until)} if waits else _("send a test")
+        return _("Not reachable: %(again)s") % {"again": again}
     if health == "held":
         return _("Asked to slow down: waits until %(time)s") % {"time": moment(channel.held_until)}
     if channel.test_error:

@@ -134,6 +134,18 @@ def test_what_is_published_while_the_channel_is_down_goes_over_at_once(pair, fak
     assert publishing.dispatches(update).get(purpose="update").via == second
 
 
+def test_once_the_pause_is_over_the_channel_gets_its_chance(pair, fakes):
+    first, _second = pair
+    Channel.objects.filter(pk=first.pk).update(failures=3, held_until=timezone.now() - timedelta(seconds=1))
+    make.plan(first, locales=("en",))
+    make.recipients(5)
+    make.published(make.incident().updates.get())
+    make.deliver()
+    assert len(fakes[0].ledger) == 5
+    first.refresh_from_db()
+    assert first.health == "well"
+
+
 def test_it_goes_over_once_and_not_on_and_on(pair, dispatch, fakes):
     first, second = pair
     third = make.channel("ses", "Third")
