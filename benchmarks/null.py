@@ -14,7 +14,10 @@ KEY = "benchmark_null"
 
 
 class Null(Provider):
-    """Accepts everybody, after config["sleep"] seconds a call. Keeps a ledger for this process."""
+    """Accepts everybody, after config["sleep"] seconds a call. Keeps a ledger for this process.
+
+    It asks for each recipient's values, as every real provider does: signing links is the engine's work.
+    """
 
     label = "Null provider of the benchmarks: sends nothing"
     capabilities = Capabilities(form="email", medium="email", max_batch=50)
@@ -28,6 +31,8 @@ class Null(Provider):
             time.sleep(pause)
         Null.handed_over += len(recipients)
         Null.checksum += sum(crc32(one.key.encode()) for one in recipients)
+        for one in recipients:
+            one.values.get("name"), one.values.get("unsubscribe_url")
         return [Outcome(ref=one.key) for one in recipients]
 
 
