@@ -32,6 +32,7 @@ class Medium(models.TextChoices):
     PUSH = "push", _("Mobile push")
     WEBPUSH = "webpush", _("Browser push")
     WEBHOOK = "webhook", _("Webhook")
+    TICKET = "ticket", _("Ticket")
     BROADCAST = "broadcast", _("Broadcast")
 
 
@@ -122,8 +123,8 @@ class Channel(models.Model):
     def can_stand_in_for(self, other: "Channel") -> bool:
         """Whether it carries the same words to the same kind of address."""
         ours, theirs = self.capabilities, other.capabilities
-        if ours is None or theirs is None or self.pk == other.pk or ours.broadcast:
-            return False
+        if ours is None or theirs is None or self.pk == other.pk or ours.broadcast or ours.medium == Medium.TICKET:
+            return False  # a ticket belongs to one help desk: the same number is another ticket elsewhere
         return (ours.form, ours.medium) == (theirs.form, theirs.medium)
 
     def mask(self, text: str) -> str:
@@ -356,6 +357,26 @@ class ProviderEvent(models.Model):
 
     def __str__(self) -> str:
         return f"{self.source} {self.event_id}"
+
+
+class Notice(models.Model):
+    """What an app of one's own shows its users: stored by the in-app channel, read by anybody, sent to nobody."""
+
+    key = models.CharField(max_length=120, unique=True)  # Addressee.key and locale: sending again adds nothing
+    thread = models.CharField(max_length=64)
+    locale = models.CharField(max_length=8)
+    subject = models.TextField()
+    text = models.TextField()
+    url = models.TextField(blank=True)
+    at = models.DateTimeField()
+
+    class Meta:
+        verbose_name = _("notice")
+        verbose_name_plural = _("notices")
+        indexes = [models.Index(fields=["at"], name="notice_by_time")]
+
+    def __str__(self) -> str:
+        return f"{self.thread} · {self.locale}: {self.subject}"
 
 
 class Heartbeat(models.Model):

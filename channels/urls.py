@@ -1,11 +1,12 @@
 from django.urls import path
 
-from . import views, webhooks
+from . import in_app, views, webhooks
 
 urlpatterns = [
     path("outbox/", views.outbox, name="outbox"),
     path("outbox/<slug:name>/", views.outbox, name="outbox_message"),
     path("outbox/<slug:name>/html/", views.outbox_html, name="outbox_html"),
     path("unsubscribe/<str:token>/", views.unsubscribe, name="unsubscribe"),
+    path("api/in-app.json", in_app.view, name="in_app"),
     path("events/sns/<int:channel_id>/", webhooks.sns_events, name="sns_events"),
 ]

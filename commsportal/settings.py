@@ -161,6 +161,8 @@ DELIVERY_WAVE_SIZE = env.int("DELIVERY_WAVE_SIZE", default=1000)
 DELIVERY_LEASE_SECONDS = env.int("DELIVERY_LEASE_SECONDS", default=60)
 DELIVERY_SLICE_SECONDS = env.int("DELIVERY_SLICE_SECONDS", default=15)
 DELIVERY_MAX_TRIES = env.int("DELIVERY_MAX_TRIES", default=6)
+# How long the feed for apps shows a notice.
+IN_APP_HOURS = env.int("IN_APP_HOURS", default=24)
 # Networks of one's own that webhooks may reach; everything else that is not public stays out of reach.
 WEBHOOK_NETWORKS = [ip_network(one) for one in env.list("WEBHOOK_NETWORKS", default=[])]
 # An audience above this, or ten times the last one, must be typed by the approver.

@@ -17,6 +17,7 @@ REGISTRY = {
     "aws_lambda": "aws_lambda.AwsLambda",
     "webhook": "webhook.Webhook",
     "webpush": "webpush.WebPush",
+    "in_app": "in_app.InApp",
     "x": "x.X",
     "mastodon": "mastodon.Mastodon",
     "bluesky": "bluesky.Bluesky",
@@ -24,6 +25,9 @@ REGISTRY = {
     "slack_webhook": "slack.SlackWebhook",
     "teams": "teams.Teams",
     "amazon_q": "amazon_q.AmazonQ",
+    "zendesk": "zendesk.Zendesk",
+    "connect_cases": "connect_cases.ConnectCases",
+    "ticket_webhook": "ticket_webhook.TicketWebhook",
     "statuspage": "statuspage.StatusPage",
 }
 

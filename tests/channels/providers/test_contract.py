@@ -15,7 +15,7 @@ from channels.errors import DeliveryError, Transient
 from channels.models import Medium
 from channels.providers import REGISTRY, choices, get
 from channels.providers.base import FORMS, Addressee, Capabilities, Outcome, Provider
-from tests.fakes import aws, bluesky, mastodon, slack, teams, x
+from tests.fakes import aws, bluesky, connect, mastodon, slack, teams, x, zendesk
 from tests.fakes.browser import Browser
 from tests.fakes.http import Call, FakeHttp, Reply
 from tests.fakes.smtp import PASSWORD, USER
@@ -27,7 +27,7 @@ TOPIC = "arn:aws:sns:eu-south-1:123456789012:incidents"
 WEBHOOK_SECRET = "whsec_MDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDA="
 VAPID_KEY = "MTExMTExMTExMTExMTExMTExMTExMTExMTExMTExMTE"
 BROWSER = Browser()
-SECRETS = [slack.TOKEN, PASSWORD, aws.SECRET_KEY, WEBHOOK_SECRET, VAPID_KEY, *x.KEYS.values()]
+SECRETS = [slack.TOKEN, zendesk.TOKEN, PASSWORD, aws.SECRET_KEY, WEBHOOK_SECRET, VAPID_KEY, *x.KEYS.values()]
 # Key → a configuration that its form accepts.
 CONFIGS: dict[str, dict[str, Any]] = {
     "outbox_email": {},
@@ -55,6 +55,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "aws_lambda": {**AWS, "function": "notify", "invocation": "RequestResponse"},
     "webhook": {"signing_secret": WEBHOOK_SECRET},
     "webpush": {"vapid_private_secret": VAPID_KEY, "contact_email": "ops@example.com"},
+    "in_app": {},
     "x": x.KEYS,
     "mastodon": {"server": "https://mastodon.social", "access_token": mastodon.TOKEN, "visibility": "public"},
     "bluesky": {
@@ -66,9 +67,15 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "slack_webhook": {"secret_url": "https://hooks.slack.com/services/T0/B0/fake"},
     "teams": {"secret_url": f"https://prod-1.westeurope.logic.azure.com{teams.PATH}"},
     "amazon_q": {**{k: v for k, v in AWS.items() if k != "region"}, "topic_arn": TOPIC},
+    "zendesk": {"subdomain": "example", "email": "agent@example.org", "api_token": zendesk.TOKEN},
+    "connect_cases": {**AWS, "domain_id": "1f2e3d4c-5b6a-4789-8abc-0123456789ab"},
+    "ticket_webhook": {"url": "https://help.example.org/tickets", "signing_secret": WEBHOOK_SECRET},
     "statuspage": {"directory": "/nonexistent"},
 }
 
+# Those that keep what they are given in the portal's own database.
+STORED = {"in_app"}
+LOCAL = {key for key in REGISTRY if key.startswith("outbox_")} | STORED
 # Key of a provider on AWS → the SDK's name of its service.
 SERVICES = {
     "ses": "sesv2",
@@ -77,6 +84,7 @@ SERVICES = {
     "sns_topic": "sns",
     "amazon_q": "sns",
     "aws_lambda": "lambda",
+    "connect_cases": "connectcases",
 }
 # Key of a provider that speaks plain HTTP → how its peer answers, and where it reads the peer's address: in its
 # attribute `api`, else in the setting of that name; "" if the recipients' addresses lead there.
@@ -88,6 +96,8 @@ HTTP: dict[str, tuple[Callable[[Call], Reply], str]] = {
     "webpush": (lambda _call: Reply(201, b""), ""),
     "mastodon": (mastodon.Server(), "server"),
     "bluesky": (bluesky.Server(), "service"),
+    "zendesk": (zendesk.api, "api"),
+    "ticket_webhook": (lambda _call: Reply(204, b""), "url"),
 }
 # What a fake AWS answers where the empty shape would not do.
 ANSWERS: dict[str, Any] = {
@@ -95,6 +105,7 @@ ANSWERS: dict[str, Any] = {
     "DescribeAccountAttributes": {"AccountAttributes": []},
     "GetTopicAttributes": {"Attributes": {}},
     "Invoke": {"StatusCode": 200, "Payload": b"null"},
+    "GetDomain": connect.DOMAIN,
 }
 
 
@@ -163,13 +174,19 @@ def unreachable(aws_env, settings, tmp_path, make_provider, make_x) -> Callable[
     return make
 
 
-each = pytest.mark.parametrize("key", list(REGISTRY))
-# Those that reach over a network; the outboxes cannot fail to.
-each_remote = pytest.mark.parametrize("key", [key for key in REGISTRY if not key.startswith("outbox_")])
+def param(key: str) -> Any:
+    return pytest.param(key, marks=pytest.mark.django_db) if key in STORED else key
+
+
+each = pytest.mark.parametrize("key", [param(key) for key in REGISTRY])
+# Those that reach over a network; the others cannot fail to.
+each_remote = pytest.mark.parametrize("key", [key for key in REGISTRY if key not in LOCAL])
 
 
 def people(provider: Provider) -> list[Addressee]:
     found = addressees(provider.capabilities.max_batch, provider.capabilities.medium)
+    if provider.capabilities.medium == "ticket":
+        return [replace(one, address=f"7:1000{n}") for n, one in enumerate(found)]
     if provider.capabilities.medium in ("webhook", "webpush"):
         return [
             replace(one, address=f"{provider.peer_url}/{n}", attributes=BROWSER.keys) for n, one in enumerate(found)
@@ -284,6 +301,7 @@ def test_it_keeps_credentials_to_itself(key, working, unreachable, caplog):
     # An API key and an access token are public parts of a signature; the secrets belonging to them are not.
     hidden = [
         slack.TOKEN,
+        zendesk.TOKEN,
         PASSWORD,
         aws.SECRET_KEY,
         WEBHOOK_SECRET,
