@@ -115,7 +115,7 @@ class Migration(migrations.Migration):
             name='Recipient',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('medium', models.CharField(choices=[('email', 'Email'), ('sms', 'SMS'), ('voice', 'Phone call'), ('whatsapp', 'WhatsApp'), ('push', 'Mobile push'), ('webpush', 'Browser push'), ('webhook', 'Webhook'), ('broadcast', 'Broadcast')], max_length=16, verbose_name='medium')),
+                ('medium', models.CharField(choices=[('email', 'Email'), ('sms', 'SMS'), ('voice', 'Phone call'), ('whatsapp', 'WhatsApp'), ('push', 'Mobile push'), ('webpush', 'Browser push'), ('webhook', 'Webhook'), ('ticket', 'Ticket'), ('broadcast', 'Broadcast')], max_length=16, verbose_name='medium')),
                 ('address', models.CharField(max_length=2000, verbose_name='address')),
                 ('address_hash', models.CharField(db_index=True, editable=False, max_length=64)),
                 ('name', models.CharField(blank=True, max_length=120, verbose_name='name')),
@@ -156,7 +156,7 @@ class Migration(migrations.Migration):
             name='Suppression',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('medium', models.CharField(choices=[('email', 'Email'), ('sms', 'SMS'), ('voice', 'Phone call'), ('whatsapp', 'WhatsApp'), ('push', 'Mobile push'), ('webpush', 'Browser push'), ('webhook', 'Webhook'), ('broadcast', 'Broadcast')], max_length=16, verbose_name='medium')),
+                ('medium', models.CharField(choices=[('email', 'Email'), ('sms', 'SMS'), ('voice', 'Phone call'), ('whatsapp', 'WhatsApp'), ('push', 'Mobile push'), ('webpush', 'Browser push'), ('webhook', 'Webhook'), ('ticket', 'Ticket'), ('broadcast', 'Broadcast')], max_length=16, verbose_name='medium')),
                 ('address_hash', models.CharField(max_length=64)),
                 ('reason', models.CharField(choices=[('unsubscribed', 'Unsubscribed'), ('bounced', 'Address does not exist'), ('complained', 'Marked as spam'), ('manual', 'Stopped by staff')], max_length=16, verbose_name='reason')),
                 ('detail', models.CharField(blank=True, max_length=500, verbose_name='detail')),

@@ -229,7 +229,7 @@ def failure(error: Exception) -> DeliveryError:
 
 def accepted(reply: Mapping[str, Any]) -> Outcome:
     """The outcome of a successful call. The SDK takes a reply cut short for one without content."""
-    ref = reply.get("MessageId") or reply.get("messageId")
+    ref = reply.get("MessageId") or reply.get("messageId") or reply.get("relatedItemId")
     if ref:
         return Outcome(ref=ref)
     return Outcome(error=Uncertain("bad-reply", gettext("AWS answered without the ID of the message.")))

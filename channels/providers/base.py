@@ -30,6 +30,8 @@ class Capabilities:
     broadcast: bool = False  # speaks to everybody at once: one delivery
     idempotent: bool = False  # the receiver drops a repeated Addressee.key
     receipts: bool = False  # tells later what was delivered
+    ticket_pattern: str = ""  # tickets: what their ids look like, as a regular expression
+    ticket_example: str = ""  # tickets: how one is written
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,9 @@
 
 import base64
 import binascii
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 from django import forms
 from django.core.exceptions import ValidationError
@@ -63,6 +65,21 @@ class WebhookForm(forms.Form):
         return value
 
 
+def secrets_of(config: Mapping[str, Any]) -> list[str]:
+    """The secrets that messages are signed with, newest first."""
+    return [secret for name in ("signing_secret", "previous_secret") if (secret := config.get(name))]
+
+
+def signed(body: str, key: str, secrets: Sequence[str]) -> dict[str, str]:
+    """The headers of a message as it leaves now. `key` stays the same when it is sent again."""
+    now = datetime.now(UTC)
+    return {
+        "webhook-id": key,
+        "webhook-timestamp": str(int(now.timestamp())),
+        "webhook-signature": " ".join(Signer(secret).sign(key, now, body) for secret in secrets),
+    }
+
+
 class Webhook(StrangersProvider):
     label = gettext_lazy("Webhook: signed events")
     # By Standard Webhooks a receiver drops a message whose webhook-id it has seen.
@@ -71,14 +88,10 @@ class Webhook(StrangersProvider):
 
     def hand_over(self, message: Message, one: Addressee) -> str:
         body = message.parts["json"]
-        now = datetime.now(UTC)
-        headers = {
-            "webhook-id": one.key,
-            "webhook-timestamp": str(int(now.timestamp())),
-            "webhook-signature": " ".join(Signer(secret).sign(one.key, now, body) for secret in self._secrets()),
-        }
         try:
-            status, content, _headers = self.post(one.address, body.encode(), headers)
+            status, content, _headers = self.post(
+                one.address, body.encode(), signed(body, one.key, secrets_of(self.config))
+            )
         except Throttled as error:
             # One customer's server is not a provider that all share: the others need not wait for it.
             raise Transient(error.code, error.detail) from error
@@ -87,11 +100,7 @@ class Webhook(StrangersProvider):
         # "410 Gone": the receiver does not want to hear from us again.
         raise Permanent(str(status), said(content), bad_address=status == 410)
 
-    def _secrets(self) -> list[str]:
-        """Newest first."""
-        return [secret for name in ("signing_secret", "previous_secret") if (secret := self.config.get(name))]
-
     def probe(self) -> str:
-        if len(self._secrets()) > 1:
+        if len(secrets_of(self.config)) > 1:
             return _("Messages carry two signatures: of the new secret and of the previous one.")
         return ""
