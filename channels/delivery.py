@@ -199,12 +199,17 @@ def _provider(batch: Batch, channel_id: int) -> Provider | None:
 def deliver(batch: Batch, provider: Provider, end: float = float("inf"), meter: pace.Meter | None = None) -> None:
     """Send one claimed batch in waves, until it is done, held up, or the time is over."""
     dispatch = Dispatch.objects.select_related("via").get(pk=batch.dispatch_id)
-    if batch.attempted_to > batch.done_to:
-        _settle_interrupted(batch, dispatch, provider)
+    interrupted = batch.attempted_to > batch.done_to
     if batch.tries > settings.DELIVERY_MAX_TRIES:
-        # Whoever takes this batch dies of it: stop, and show it to a person.
-        _give_up(batch, dispatch, Transient("too-many-tries", _("Tried %d times.") % settings.DELIVERY_MAX_TRIES))
-        return
+        if not interrupted:
+            _give_up(batch, dispatch, Transient("too-many-tries", _("Tried %d times.") % settings.DELIVERY_MAX_TRIES))
+            return
+        # Whoever sends this wave dies of it: show it to a person, and go on with the rest.
+        _mark_doubtful(batch, dispatch)
+        _commit(batch, tries=1)
+        batch.tries = 1
+    elif interrupted:
+        _settle_interrupted(batch, dispatch, provider)
     message = Message(
         parts=dispatch.content["parts"],
         locale=dispatch.locale,
@@ -313,7 +318,7 @@ def _requeue(batch: Batch, ids: list[int]) -> None:
         size=len(ids),
         repeats=batch.repeats,
         tries=batch.tries,
-        next_try_at=timezone.now() + _backoff(batch.tries),
+        next_try_at=Now() + _backoff(batch.tries),
     )
 
 
@@ -538,7 +543,7 @@ def retry(
             for n in range(0, len(ids), settings.DELIVERY_BATCH_SIZE):
                 part = ids[n : n + settings.DELIVERY_BATCH_SIZE]
                 Batch.objects.create(
-                    dispatch=dispatch, recipient_ids=part, size=len(part), repeats=True, next_try_at=timezone.now()
+                    dispatch=dispatch, recipient_ids=part, size=len(part), repeats=True, next_try_at=Now()
                 )
             total += len(ids)
     return total

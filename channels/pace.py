@@ -10,7 +10,6 @@ from typing import Any
 
 from django.db import transaction
 from django.db.models.functions import Now
-from django.utils import timezone
 
 from .models import Channel, Pace
 
@@ -89,7 +88,7 @@ def slow_down(channel: Channel) -> None:
 
 def _locked(channel_id: int, rate: float) -> tuple[Pace, Any]:
     """The channel's row, locked, and the database's time."""
-    beginning = {"rate": rate, "free_at": timezone.now(), "changed_at": timezone.now()}
+    beginning = {"rate": rate, "free_at": Now(), "changed_at": Now()}
     Pace.objects.get_or_create(channel_id=channel_id, defaults=beginning)
     pace: Any = Pace.objects.select_for_update().annotate(now=Now()).get(channel_id=channel_id)
     return pace, pace.now

@@ -242,6 +242,21 @@ def test_a_batch_that_kills_every_worker_is_stopped_and_shown(sending, settings)
     assert found.reasons == {("failed", "too-many-tries"): 45}
 
 
+@pytest.mark.parametrize("idempotent", [True, False])
+def test_a_wave_of_which_every_worker_dies_is_doubtful_and_the_rest_goes_on(sending, scripted, settings, idempotent):
+    scripted.capabilities = Capabilities(form="email", medium="email", max_batch=10, idempotent=idempotent)
+    settings.DELIVERY_MAX_TRIES = 3
+    for _death in range(4):
+        die_in_mid_wave(sending)
+        if not idempotent:
+            break
+    if not idempotent:
+        sending.batches.update(tries=3)
+    found = run(sending)
+    assert found.counts == {"unknown": 20, "sent": 25}
+    assert found.reasons == {("unknown", "worker-stopped"): 20}
+
+
 def test_a_stale_worker_cannot_overwrite_the_batch_but_what_it_sent_counts(sending, scripted):
     stale = delivery.claim(sending.channel_id)
 
