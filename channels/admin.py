@@ -19,7 +19,7 @@ from unfold.decorators import display
 
 from commsportal.admin import PortalModelAdmin, ReadOnlyAdmin
 
-from . import delivery
+from . import delivery, providers
 from .addresses import normalise
 from .forms import (
     PREFIX,
@@ -67,6 +67,19 @@ class ChannelAdmin(PortalModelAdmin):
     @display(description=_("health"), label={key: kind for key, (_word, kind) in HEALTH.items()})
     def health(self, channel: Channel) -> tuple[str, Any]:
         return channel.health, HEALTH[channel.health][0]
+
+    # ── Who may ──
+
+    def _in_scope(self, request: HttpRequest, obj: Any) -> bool:
+        """What only a superuser may set up, others see in the list and cannot open."""
+        provider = provider_of(obj) if obj else None
+        closed = provider is not None and provider.superuser_only and not request.user.is_superuser
+        return not closed and super()._in_scope(request, obj)
+
+    def formfield_for_choice_field(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        if db_field.name == "provider":
+            kwargs["choices"] = [("", _t("Select value")), *providers.choices(request.user.is_superuser)]
+        return super().formfield_for_choice_field(db_field, request, **kwargs)
 
     # ── Form ──
 

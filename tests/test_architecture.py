@@ -14,7 +14,7 @@ ROOT = Path(__file__).parent.parent
 APPS = ("channels", "incidents", "feedback")
 # Who may import whom: feedback → incidents → channels.
 MAY_IMPORT = {"channels": set(), "incidents": {"channels"}, "feedback": {"channels", "incidents"}}
-SDKS = {"boto3", "botocore", "tweepy", "smtplib", "httpx"}
+SDKS = {"boto3", "botocore", "tweepy", "smtplib", "httpx", "apprise"}
 SOURCES = sorted(p for app in (*APPS, "commsportal") for p in (ROOT / app).rglob("*.py") if "migrations" not in p.parts)
 OUTSIDE_PROVIDERS = [p for p in SOURCES if (ROOT / "channels/providers") not in p.parents]
 

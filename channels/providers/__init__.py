@@ -25,6 +25,7 @@ REGISTRY = {
     "slack_webhook": "slack.SlackWebhook",
     "teams": "teams.Teams",
     "amazon_q": "amazon_q.AmazonQ",
+    "apprise": "any_apprise.AnyApprise",
     "zendesk": "zendesk.Zendesk",
     "connect_cases": "connect_cases.ConnectCases",
     "ticket_webhook": "ticket_webhook.TicketWebhook",
@@ -42,6 +43,7 @@ def get(key: str) -> type[Provider]:
     return getattr(import_module(f"{__name__}.{module}"), name)
 
 
-def choices() -> list[tuple[str, str]]:
-    """Key and label of every provider, for the channel form."""
-    return [(key, str(get(key).label)) for key in REGISTRY]
+def choices(superuser: bool = True) -> list[tuple[str, str]]:
+    """Key and label of every provider that is installed and that this person may set up, for the channel form."""
+    found = [(key, get(key)) for key in REGISTRY]
+    return [(k, str(one.label)) for k, one in found if one.is_installed() and (superuser or not one.superuser_only)]

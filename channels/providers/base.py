@@ -5,6 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
+from importlib.util import find_spec
 from typing import Any, ClassVar
 
 from django import forms
@@ -86,9 +87,17 @@ class Provider(ABC):
     label: ClassVar[str | Promise]
     capabilities: ClassVar[Capabilities]
     config_form: ClassVar[type[forms.Form]]
+    # Whether only a superuser may set it up, because its settings reach further than those of others.
+    superuser_only: ClassVar[bool] = False
+    # The module of an optional package without which it cannot work; it is imported on use.
+    needs: ClassVar[str] = ""
 
     def __init__(self, config: Mapping[str, Any]) -> None:
         self.config = config
+
+    @classmethod
+    def is_installed(cls) -> bool:
+        return not cls.needs or find_spec(cls.needs) is not None
 
     @abstractmethod
     def send(self, message: Message, recipients: Sequence[Addressee]) -> list[Outcome]:
