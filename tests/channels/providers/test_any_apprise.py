@@ -168,10 +168,11 @@ def test_stored_urls_that_are_not_understood_any_more_are_said(any_of):
         (" ".join(["json://localhost"] * (MOST + 1)), f"These are {MOST + 1} URLs"),
     ],
 )
-def test_the_form_names_which_url_is_bad_and_no_credential(urls, said):
+def test_the_form_names_which_url_is_bad_and_no_credential(urls, said, caplog):
+    caplog.set_level(logging.DEBUG)
     errors = str(AnyAppriseForm({"secret_url": urls}).errors)
     assert said in errors
-    assert CANARY not in errors
+    assert CANARY not in errors + caplog.text
 
 
 def test_the_form_takes_urls_by_lines_as_well():

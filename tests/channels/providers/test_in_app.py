@@ -6,6 +6,8 @@ from django.utils import timezone
 
 from channels.errors import Permanent, Transient
 from channels.models import Notice
+from incidents import publishing
+from tests import make
 
 from .conftest import addressees, make_message
 
@@ -71,6 +73,18 @@ def test_what_the_database_says_is_translated(in_app, monkeypatch, fault, kind):
     except Transient as raised:
         error = raised
     assert (type(error), error.detail) == (kind, "no")
+
+
+def test_a_published_update_is_read_in_each_language(client):
+    make.plan(make.channel("in_app"))
+    update = make.published(make.incident().updates.get())
+    make.deliver()
+    dispatched = {one.locale: one.content["parts"]["text"] for one in publishing.dispatches(update)}
+    assert set(dispatched) == {"en", "it"}
+    for lang, text in dispatched.items():
+        [notice] = client.get(FEED, {"lang": lang}).json()["notices"]
+        assert (notice["language"], notice["text"]) == (lang, text)
+        assert notice["url"].endswith(f"/incidents/{update.incident.uid}/")
 
 
 # ── The feed ──
