@@ -14,10 +14,10 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from channels import delivery
-from channels.models import Batch, Channel, Delivery, Dispatch, Recipient
+from channels.models import Batch, Channel, Delivery, Dispatch, Medium, Recipient
 from channels.tasks import wake
 
-from . import rendering
+from . import linking, rendering
 from .errors import Refused, WrongState
 from .models import OVER, Incident, IncidentComponent, IncidentUpdate, Stage, Subscription
 
@@ -40,7 +40,7 @@ def build_manifest(update: IncidentUpdate) -> dict[str, Any]:
     messages = []
     for channel in sending_channels(update):
         form = channel.get_provider().capabilities.form
-        for locale in channel_locales(channel, words):
+        for locale in channel_locales(channel, words, update):
             parts = rendering.parts(form, words[locale], update, locale)
             messages.append(_message(channel, locale, "update", parts, audience))
             if update.ask_feedback and form in ("email", "sms"):
@@ -97,9 +97,12 @@ def sending_channels(update: IncidentUpdate) -> list[Channel]:
     return list(update.channels.order_by("pk")) if update.notify else []
 
 
-def channel_locales(channel: Channel, available: Any) -> list[str]:
-    """The languages a channel will carry: a broadcast channel its own, the others all that are written."""
-    own = channel.locales if channel.get_provider().capabilities.broadcast else []
+def channel_locales(channel: Channel, available: Any, update: IncidentUpdate) -> list[str]:
+    """The languages a channel will carry: a broadcast channel its own, tickets one, the others all that are written."""
+    can = channel.get_provider().capabilities
+    if can.medium == Medium.TICKET:
+        return [locale for locale in available if locale == update.default_locale] or list(available)[:1]
+    own = channel.locales if can.broadcast else []
     return [locale for locale in available if not own or locale in own]
 
 
@@ -128,9 +131,15 @@ def told(incident: Incident) -> QuerySet[Recipient]:
 def audience(
     incident: Incident, channel: Channel, locale: str, purpose: str, components: Any, locales: list[str], default: str
 ) -> QuerySet[Recipient]:
-    """Who gets one message: by channel, by language (an unwritten one reads the default), by subscription."""
-    if channel.get_provider().capabilities.broadcast:
+    """Who gets one message: by channel, by language (an unwritten one reads the default), by subscription.
+
+    Tickets are linked instead of subscribed, and are written to once, in whatever language.
+    """
+    can = channel.get_provider().capabilities
+    if can.broadcast:
         return delivery.broadcast_recipient(channel)
+    if can.medium == Medium.TICKET:
+        return delivery.audience(linking.tickets(incident, channel), channel)
     people = told(incident) if purpose == Dispatch.Purpose.SURVEY else subscribers(components)
     language = Q(locale=locale)
     if locale == default:
@@ -154,8 +163,10 @@ class Reach:
         """Why the number must be typed to confirm; empty if it need not."""
         if not self.update.notify:
             return ""
-        personal = [channel for channel, _locale, _n in self.rows if not channel.get_provider().capabilities.broadcast]
-        if self.total == 0 and (personal or not self.rows):
+        able = [channel.get_provider().capabilities for channel, _locale, _n in self.rows]
+        # That no ticket is linked is no surprise, as long as the public hears of it.
+        personal = [can for can in able if not can.broadcast and can.medium != Medium.TICKET]
+        if self.total == 0 and (personal or not any(can.broadcast for can in able)):
             return _("Nobody would receive this: no subscriber matches. Type 0 to confirm that this is meant.")
         last = (
             IncidentUpdate.objects.filter(status="published", notify=True, imported=False, approved_count__gt=0)
@@ -191,7 +202,7 @@ def reach(update: IncidentUpdate, channels: list[Channel] | None = None, locales
         locales = list(update.renditions.values_list("locale", flat=True))
     rows = []
     for channel in sending_channels(update) if channels is None else channels:
-        for locale in channel_locales(channel, locales):
+        for locale in channel_locales(channel, locales, update):
             people = audience(
                 update.incident,
                 channel,

@@ -14,12 +14,12 @@ from django.urls import URLPattern, path
 from django.utils import formats, timezone, translation
 from django.utils.html import format_html
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
+from django.utils.translation import gettext_lazy, ngettext
 
 from channels import delivery
 from channels.models import Dispatch
 from commsportal.admin import ReadOnlyAdmin
-from incidents import declaring, rendering
+from incidents import declaring, linking, rendering
 from incidents.errors import NotAllowed, Problem, Refused, WrongState
 from incidents.models import (
     INCIDENT_STAGES,
@@ -30,6 +30,7 @@ from incidents.models import (
     Decision,
     Incident,
     IncidentRole,
+    IncidentTicket,
     IncidentUpdate,
     Role,
 )
@@ -125,6 +126,7 @@ class IncidentAdmin(ReadOnlyAdmin):
             path("<int:pk>/write/", wrap(self.write_view), name="incidents_incident_write"),
             path("<int:pk>/dismiss/", wrap(self.dismiss_view), name="incidents_incident_dismiss"),
             path("<int:pk>/role/", wrap(self.role_view), name="incidents_incident_role"),
+            path("<int:pk>/tickets/", wrap(self.tickets_view), name="incidents_incident_tickets"),
         ]
         return [*own, *super().get_urls()]
 
@@ -165,6 +167,7 @@ class IncidentAdmin(ReadOnlyAdmin):
             "steps": incident.decisions.filter(update=None).select_related("by").order_by("-id"),
             "may_dismiss": not (incident.published_at or incident.is_over) and incident.may_dismiss(request.user),
             "roles": self._roles(request, incident, operates),
+            **self._tickets(request, incident, operates),
             "sees_deliveries": request.user.has_perm("channels.view_dispatch"),
             "report": glance.link("feedback_report_incident", incident.pk)
             if request.user.has_perm("feedback.view_report")
@@ -189,6 +192,16 @@ class IncidentAdmin(ReadOnlyAdmin):
         change = operates and not incident.is_over and request.user.has_perm("incidents.change_incident")
         people = [(u.pk, glance.name(u)) for u in candidates(incident)] if change else []
         return [{"role": r, "label": r.label, "user": held.get(r), "people": people} for r in Role]
+
+    def _tickets(self, request: HttpRequest, incident: Incident, operates: bool) -> dict[str, Any]:
+        """The linked tickets by help desk, and the help desks that have a channel."""
+        desks = linking.help_desks()
+        names = {desk.pk: desk.name for desk in desks}
+        linked: dict[str, list[IncidentTicket]] = {}
+        for one in incident.tickets.select_related("recipient"):
+            linked.setdefault(names.get(one.channel_id, _("A help desk that is gone")), []).append(one)
+        may = operates and request.user.has_perm("incidents.write_incidentupdate")
+        return {"tickets": linked, "help_desks": desks, "may_link": may}
 
     # ── What a person does here, by POST ──
 
@@ -240,6 +253,29 @@ class IncidentAdmin(ReadOnlyAdmin):
         except Problem as error:
             return refused(request, error, back)
         text = _("%(role)s: %(who)s") % {"role": Role(role).label, "who": glance.name(person)}
+        self.log_change(request, incident, text)
+        messages.success(request, text)
+        return HttpResponseRedirect(back)
+
+    def tickets_view(self, request: HttpRequest, pk: int) -> HttpResponse:
+        """Link the `tickets` of a `help_desk`, or `remove` one."""
+        incident = self._visible(request, pk)
+        back = glance.link("incidents_incident_change", pk)
+        if request.method != "POST":
+            return HttpResponseRedirect(back)
+        desk, remove = request.POST.get("help_desk", ""), request.POST.get("remove", "")
+        try:
+            if remove.isdecimal():
+                name = linking.unlink(incident, request.user, int(remove))
+                text = _("Ticket %(ticket)s gets no further updates.") % {"ticket": name}
+            else:
+                channel = next((one for one in linking.help_desks() if str(one.pk) == desk), None)
+                if channel is None:
+                    raise Refused(_("Choose the help desk of these tickets."))
+                new = linking.link(incident, request.user, channel, request.POST.get("tickets", ""))
+                text = ngettext("%(n)d ticket linked.", "%(n)d tickets linked.", new) % {"n": new}
+        except Problem as error:
+            return refused(request, error, back)
         self.log_change(request, incident, text)
         messages.success(request, text)
         return HttpResponseRedirect(back)

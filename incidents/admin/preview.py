@@ -15,7 +15,7 @@ from django.utils.safestring import SafeString, mark_safe
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
-from channels.models import Channel
+from channels.models import Channel, Medium
 from channels.posts import weighted_length
 from channels.providers.base import TOKEN
 from channels.sms import Segments, segments
@@ -44,6 +44,7 @@ FORMS: dict[str, str | Promise] = {
     "chat": gettext_lazy("by chat"),
     "push": gettext_lazy("by push"),
     "voice": gettext_lazy("by phone call"),
+    "ticket": gettext_lazy("by comment in a ticket"),
 }
 
 
@@ -198,7 +199,9 @@ def audience_in_words(found: Reach) -> str:
         if able and able.broadcast:
             public[channel.name] = None
         elif able:
-            personal[able.form] = personal.get(able.form, 0) + count
+            # A ticket is not the chat whose words it shares.
+            key = able.medium if able.medium == Medium.TICKET else able.form
+            personal[key] = personal.get(key, 0) + count
     if not found.rows:
         return _("Nobody is notified: only the status page changes.")
     people = ngettext("%(count)s person", "%(count)s people", found.total) % {"count": localise(found.total)}

@@ -8,7 +8,7 @@ from django.shortcuts import render
 from django.urls import reverse
 from django.utils.translation import gettext as _
 
-from channels.models import Channel, Dispatch
+from channels.models import Channel, Dispatch, Medium
 from channels.posts import weighted_length
 from channels.providers.base import Capabilities
 from incidents import rendering
@@ -199,6 +199,8 @@ def _audience_rows(reach: Reach) -> list[dict[str, Any]]:
         language = preview.LANGUAGES.get(locale, locale)
         if able.broadcast:
             how = _("one public message for everybody who follows")
+        elif able.medium == Medium.TICKET:
+            how = _("the tickets linked to this incident")
         elif locale == reach.update.default_locale:
             how = _("confirmed subscribers of these components who read %(language)s or a language not written") % {
                 "language": rendering.language_name(locale)

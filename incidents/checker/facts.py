@@ -61,7 +61,7 @@ class Draft:
     def languages(self, channel: "Channel") -> list[str]:
         from incidents.publishing import channel_locales
 
-        return channel_locales(channel, self.words)
+        return channel_locales(channel, self.words, self.update)
 
 
 def findings(draft: Draft) -> list[Finding]:

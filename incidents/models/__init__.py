@@ -8,6 +8,7 @@ from .component import (
 from .decision import Decision
 from .incident import Incident, IncidentComponent, IncidentRole
 from .plan import CommunicationPlan, MessageTemplate, PlanRole, Role, Scenario
+from .ticket import IncidentTicket
 from .update import IncidentUpdate, Rendition
 from .words import BADNESS, INCIDENT_STAGES, OVER, WORDS, ComponentStatus, Severity, Stage
 
@@ -26,6 +27,7 @@ __all__ = [
     "Incident",
     "IncidentComponent",
     "IncidentRole",
+    "IncidentTicket",
     "IncidentUpdate",
     "MessageTemplate",
     "PlanRole",
