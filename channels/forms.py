@@ -207,7 +207,9 @@ class RecipientForm(forms.ModelForm):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         if "medium" in self.fields:
-            self.fields["medium"].choices = [("", _t("Select value")), *PERSONAL]  # type: ignore[attr-defined]
+            # Tickets are linked on the page of their incident, where it is known of which help desk they are.
+            typed = [one for one in PERSONAL if one[0] != Medium.TICKET or self.instance.medium == Medium.TICKET]
+            self.fields["medium"].choices = [("", _t("Select value")), *typed]  # type: ignore[attr-defined]
 
     def clean_time_zone(self) -> str:
         name = self.cleaned_data["time_zone"]

@@ -167,7 +167,7 @@ class IncidentAdmin(ReadOnlyAdmin):
             "steps": incident.decisions.filter(update=None).select_related("by").order_by("-id"),
             "may_dismiss": not (incident.published_at or incident.is_over) and incident.may_dismiss(request.user),
             "roles": self._roles(request, incident, operates),
-            **self._tickets(request, incident, operates),
+            **self._tickets(request, incident, pending, operates),
             "sees_deliveries": request.user.has_perm("channels.view_dispatch"),
             "report": glance.link("feedback_report_incident", incident.pk)
             if request.user.has_perm("feedback.view_report")
@@ -193,15 +193,26 @@ class IncidentAdmin(ReadOnlyAdmin):
         people = [(u.pk, glance.name(u)) for u in candidates(incident)] if change else []
         return [{"role": r, "label": r.label, "user": held.get(r), "people": people} for r in Role]
 
-    def _tickets(self, request: HttpRequest, incident: Incident, operates: bool) -> dict[str, Any]:
-        """The linked tickets by help desk, and the help desks that have a channel."""
+    def _tickets(
+        self, request: HttpRequest, incident: Incident, pending: IncidentUpdate | None, operates: bool
+    ) -> dict[str, Any]:
+        """The linked tickets by help desk, and the help desks that have a channel.
+
+        A desk is `idle` if the update being written, or else the plan, does not go out by its channel.
+        """
         desks = linking.help_desks()
-        names = {desk.pk: desk.name for desk in desks}
-        linked: dict[str, list[IncidentTicket]] = {}
+        by_pk = {desk.pk: desk for desk in desks}
+        linked: dict[int, list[IncidentTicket]] = {}
         for one in incident.tickets.select_related("recipient"):
-            linked.setdefault(names.get(one.channel_id, _("A help desk that is gone")), []).append(one)
+            linked.setdefault(one.channel_id if one.channel_id in by_pk else 0, []).append(one)
+        source = pending or incident.plan
+        used = set(source.channels.values_list("pk", flat=True)) if linked and source else set()
+        rows = [
+            {"name": by_pk[pk].name if pk else _("A help desk that is gone"), "tickets": found, "idle": pk not in used}
+            for pk, found in linked.items()
+        ]
         may = operates and request.user.has_perm("incidents.write_incidentupdate")
-        return {"tickets": linked, "help_desks": desks, "may_link": may}
+        return {"tickets": rows, "help_desks": desks, "may_link": may}
 
     # ── What a person does here, by POST ──
 

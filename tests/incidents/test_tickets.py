@@ -6,6 +6,7 @@ import pytest
 from django.urls import reverse
 from guardian.shortcuts import assign_perm
 
+from channels.forms import RecipientForm
 from channels.models import Delivery, Dispatch, Recipient
 from incidents import declaring, linking, roles
 from incidents.checker import check
@@ -277,9 +278,36 @@ def test_without_a_help_desk_there_is_no_card(author):
     assert 'id="tickets"' not in page
 
 
+def test_the_page_warns_of_tickets_that_the_next_update_would_pass_by(author, incident, desk):
+    warning = "these tickets get nothing"
+    linking.link(incident, author, desk, "HELP-1")
+    assert warning not in make.client(author).get(url(incident, "change")).content.decode()
+    incident.updates.get().channels.clear()
+    assert warning in make.client(author).get(url(incident, "change")).content.decode()
+    incident.updates.get().withdraw(author)  # from now on it is the plan's word
+    assert warning not in make.client(author).get(url(incident, "change")).content.decode()
+
+
 def test_several_help_desks_are_chosen_from(author, incident, desk):
     make.channel(
         "ticket_webhook", "Second desk", config={"url": "https://x.example"}, secrets={"signing_secret": SECRET}
     )
     page = make.client(author).get(url(incident, "change")).content.decode()
     assert "Second desk</option>" in page
+
+
+def test_a_help_desk_that_is_gone_leaves_its_tickets_in_sight(author, incident, desk):
+    linking.link(incident, author, desk, "HELP-1")
+    incident.updates.get().channels.clear()
+    incident.plan.channels.clear()
+    desk.delete()
+    page = make.client(author).get(url(incident, "change")).content.decode()
+    assert "A help desk that is gone" in page
+    assert 'name="remove"' in page
+    assert "Link tickets" not in page
+
+
+def test_tickets_are_not_typed_in_as_recipients(desk):
+    assert "ticket" not in dict(RecipientForm().fields["medium"].choices)
+    stored = Recipient(medium="ticket", address=f"{desk.pk}:HELP-1")
+    assert "ticket" in dict(RecipientForm(instance=stored).fields["medium"].choices)
