@@ -1,15 +1,15 @@
 """Entry points for the queue: ids in, nothing out. Running one twice is harmless."""
 
 from collections import Counter
+from collections.abc import Mapping
+from contextlib import suppress
 from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.db.models import Count, Max
 from django.utils import timezone
-from django_q.models import OrmQ
-from django_q.tasks import async_task
 
-from . import circuit, delivery
+from . import circuit, delivery, queue
 from .models import OPENS_AFTER, Batch, Heartbeat
 
 CANARY = "worker"
@@ -18,8 +18,8 @@ RUN_CHANNEL = "channels.tasks.run_channel"
 
 
 def wake(channel_id: int) -> None:
-    """Ask a worker to look after a channel soon. One insert; it joins the caller's transaction."""
-    async_task(RUN_CHANNEL, channel_id)
+    """Ask a worker to look after a channel soon. It belongs to the caller's transaction."""
+    queue.enqueue(RUN_CHANNEL, channel_id)
 
 
 def run_channel(channel_id: int) -> None:
@@ -38,12 +38,16 @@ def sweep() -> None:
     delivery.settle_stopped()
     circuit.relieve()
     due = delivery.due().values("dispatch__via").annotate(n=Count("id"), failures=Max("dispatch__via__failures"))
-    busy = _busy()
+    wanted = {}
     for channel_id, batches, failures in due.order_by().values_list("dispatch__via", "n", "failures"):
         # One worker is enough to find out whether a provider is back.
         most = 1 if failures >= OPENS_AFTER else settings.Q_CLUSTER["workers"]
-        for _worker in range(min(batches, most) - busy[channel_id]):
-            wake(channel_id)
+        wanted[channel_id] = min(batches, most)
+    with suppress(queue.Away):  # then nobody can be woken; the next sweep comes when it is back
+        busy = _busy(wanted)
+        for channel_id, workers in wanted.items():
+            for _worker in range(workers - busy[channel_id]):
+                wake(channel_id)
 
 
 def worker_seen() -> datetime | None:
@@ -55,11 +59,25 @@ def _beat() -> None:
     Heartbeat.objects.update_or_create(name=CANARY, defaults={"at": timezone.now()})
 
 
-def _busy() -> Counter[int]:
+def _busy(wanted: Mapping[int, int]) -> Counter[int]:
     """How many workers each channel has or is about to get: batches under lease, and wake-ups on the queue."""
     leases = Batch.objects.filter(done_at__isnull=True, lease_until__gt=timezone.now())
     busy: Counter[int] = Counter(leases.values_list("dispatch__via", flat=True))
-    for row in OrmQ.objects.filter(lock__lte=timezone.now()).order_by("id")[:500]:
-        if row.func() == RUN_CHANNEL:
-            busy[row.args()[0]] += 1
+    calls = queue.calls()
+    if calls is None:
+        return _guess(wanted, busy, queue.size())
+    for task, args in calls:
+        if task == RUN_CHANNEL:
+            busy[args[0]] += 1
     return busy
+
+
+def _guess(wanted: Mapping[int, int], leases: Counter[int], waiting: int) -> Counter[int]:
+    """The same where nobody can see who waits: all that do may be for any channel.
+
+    But a channel for which nothing has happened lately gets one wake-up, however many wait.
+    """
+    lately = Batch.objects.filter(dispatch__via__in=wanted, done_at__gt=timezone.now() - SILENT)
+    alive = set(leases) | set(lately.values_list("dispatch__via", flat=True).distinct())
+    unsure = {one for one in wanted if waiting and one not in alive}
+    return Counter({one: n - 1 if one in unsure else leases[one] + waiting for one, n in wanted.items()})

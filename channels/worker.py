@@ -17,7 +17,8 @@ import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from datetime import timedelta
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,9 @@ from django.utils import timezone
 from django_q.brokers.orm import ORM
 from django_q.models import OrmQ
 from django_q.tasks import async_task
+
+from . import queue
+from .models import Heartbeat
 
 log = logging.getLogger(__name__)
 PULSE = "PORTAL_WORKER_PULSE"  # environment: the file that the cluster touches at the start and end of each task
@@ -43,9 +47,9 @@ class Supervisor:
     def __init__(self, command: Sequence[str]) -> None:
         self._command = list(command)
         self._stop = threading.Event()
-        self._sweeps = Sweeps()
+        self._sweeps = Sweeps() if queue.on_database() else BlindSweeps()
         self._cluster: subprocess.Popen[bytes] | None = None
-        self._database_away_since = 0.0
+        self._away: dict[str, float] = {}  # the database or the queue → since when it does not answer
 
     def request_stop(self, *_signal: Any) -> None:
         """Finish what is being sent, then stop. Safe to call from a signal handler."""
@@ -88,23 +92,26 @@ class Supervisor:
                 if time.time() - pulse.stat().st_mtime > settings.WORKER_STALE_SECONDS and self._sweeps.overdue():
                     return f"work is waiting, but nothing was done for {settings.WORKER_STALE_SECONDS} seconds"
                 self._sweeps.ask()
-                self._database_is_back()
+                self._all_is_back()
             except (DatabaseError, InterfaceError) as error:
-                self._database_is_away(error)
+                self._is_away("database", error)
+                connections.close_all()
                 os.utime(pulse)  # nobody can work now: that is no reason to kill the cluster
+            except queue.Away as error:
+                self._is_away("queue", error)
+                os.utime(pulse)
         return None
 
-    def _database_is_away(self, error: Exception) -> None:
-        if not self._database_away_since:
-            self._database_away_since = time.monotonic()
-            log.warning("The database does not answer; trying again until it does: %s", str(error).strip())
-        connections.close_all()
+    def _is_away(self, what: str, error: Exception) -> None:
+        if what not in self._away:
+            self._away[what] = time.monotonic()
+            log.warning("The %s does not answer; trying again until it does: %s", what, str(error).strip())
         self._stop.wait(1)
 
-    def _database_is_back(self) -> None:
-        if self._database_away_since:
-            log.info("The database answers again after %.0f seconds.", time.monotonic() - self._database_away_since)
-            self._database_away_since = 0.0
+    def _all_is_back(self) -> None:
+        for what, since in self._away.items():
+            log.info("The %s answers again after %.0f seconds.", what, time.monotonic() - since)
+        self._away.clear()
 
     def _kill(self) -> None:
         """The whole group at once: what was in flight is settled when its lease has run out."""
@@ -156,7 +163,6 @@ class Sweeps:
         now = time.monotonic()
         if now < self._next:
             return
-        self._next = now + settings.SWEEP_SECONDS
         self._broker = self._broker or _Broker()
         rows = dict(OrmQ.objects.filter(pk__in=[row for row, _at in self._asked.values()]).values_list("pk", "lock"))
         for name in settings.SWEEPS:
@@ -169,6 +175,7 @@ class Sweeps:
                 OrmQ.objects.filter(pk=row).delete()
             async_task(name, broker=self._broker)
             self._asked[name] = (self._broker.row, now)
+        self._next = now + settings.SWEEP_SECONDS
 
     def overdue(self) -> bool:
         """Whether a sweep, or any other task, has been waiting for longer than is healthy."""
@@ -176,6 +183,72 @@ class Sweeps:
         oldest = timezone.now() - timedelta(seconds=limit)
         old = [row for row, at in self._asked.values() if time.monotonic() - at > limit]
         return OrmQ.objects.filter(pk__in=old).exists() or OrmQ.objects.filter(lock__lt=oldest).exists()
+
+
+@dataclass
+class _Asked:
+    """One sweep on a queue that cannot be looked into. Times are time.monotonic()'s."""
+
+    first: float  # when it was asked for, and not taken since
+    last: float
+    seen: "_Marks | None"  # at that time; None: when a cluster was started
+
+
+_Marks = tuple[datetime | None, datetime | None]
+
+
+class BlindSweeps:
+    """The same on Redis and SQS, where a task cannot be found again: those who run a sweep leave marks."""
+
+    def __init__(self) -> None:
+        self._asked: dict[str, _Asked] = {}
+        self._next = 0.0
+
+    def forget(self) -> None:
+        """A new cluster is starting: ask it at once for what the old one has taken along.
+
+        What waits on the queue is there for the new one, so that clusters that hang one after the other add nothing.
+        """
+        self._next = 0.0
+        now = time.monotonic()
+        self._asked = {name: _Asked(now, now + START_SECONDS + 1, None) for name in self._asked}
+
+    def ask(self) -> None:
+        """Enqueue each sweep whose time has come. Raises queue.Away."""
+        now = time.monotonic()
+        if now < self._next:
+            return
+        waiting = queue.size()
+        for name in settings.SWEEPS:
+            one, marks = self._asked.get(name), _marks(name)
+            if one:
+                one.seen = one.seen or marks
+                taken, done = marks[0] != one.seen[0], marks[1] != one.seen[1]
+                # One that is neither taken nor waiting was lost. One that runs, or waits among others, has its time.
+                if not done and (taken or waiting) and now - one.last < settings.WORKER_STALE_SECONDS:
+                    continue
+            first = one.first if one and marks == one.seen else now
+            queue.put(name)
+            self._asked[name] = _Asked(first, now, marks)
+        self._next = now + settings.SWEEP_SECONDS
+
+    def overdue(self) -> bool:
+        """Whether nobody has taken a sweep for longer than is healthy since it was asked for."""
+        limit = time.monotonic() - settings.WORKER_STALE_SECONDS
+        old = [(name, one) for name, one in self._asked.items() if one.first < limit]
+        return any(one.seen and _marks(name)[0] == one.seen[0] for name, one in old)
+
+
+def _marks(name: str) -> _Marks:
+    """When a sweep was last taken by a worker, and last done."""
+    at = dict(Heartbeat.objects.filter(name__in=[f"{name} taken", f"{name} done"]).values_list("name", "at"))
+    return at.get(f"{name} taken"), at.get(f"{name} done")
+
+
+def _mark(what: str, task: dict[str, Any]) -> None:
+    if task["func"] in settings.SWEEPS:
+        with suppress(DatabaseError, InterfaceError):  # the sweep finds out for itself
+            Heartbeat.objects.update_or_create(name=f"{task['func']} {what}", defaults={"at": timezone.now()})
 
 
 def run_cluster() -> None:
@@ -186,6 +259,9 @@ def run_cluster() -> None:
     pulse = os.environ[PULSE]
     for moment in (pre_execute, post_execute_in_worker):
         moment.connect(lambda **_kwargs: _touch(pulse), weak=False)
+    if not queue.on_database():
+        pre_execute.connect(lambda task, **_kwargs: _mark("taken", task), weak=False)
+        post_execute_in_worker.connect(lambda task, **_kwargs: _mark("done", task), weak=False)
     if sys.platform == "linux":
         # A supervisor killed outright must not leave its cluster behind.
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)

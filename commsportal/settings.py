@@ -10,6 +10,8 @@ from django.core.exceptions import ImproperlyConfigured
 from django.urls import reverse_lazy
 from django.utils.translation import gettext_lazy as _
 
+from .broker import broker
+
 env = environ.Env()
 BASE_DIR = Path(__file__).resolve().parent.parent
 DATA_DIR = Path(env("DATA_DIR", default=str(BASE_DIR / ".data")))
@@ -140,7 +142,7 @@ else:
 CACHES = {"default": env.cache("CACHE_URL", default=f"filecache://{DATA_DIR / 'cache'}")}
 Q_CLUSTER = {
     "name": "commsportal",
-    "orm": "default",
+    **broker(env("QUEUE_URL", default="")),
     "workers": env.int("WORKERS", default=4),
     # A task works for at most DELIVERY_SLICE_SECONDS; the timeout is for one that hangs.
     "timeout": 120,

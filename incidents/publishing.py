@@ -13,7 +13,7 @@ from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from channels import delivery
+from channels import delivery, queue
 from channels.models import Batch, Channel, Delivery, Dispatch, Medium, Recipient
 from channels.tasks import wake
 
@@ -261,13 +261,7 @@ def dispatch(update: IncidentUpdate) -> None:
             not_before=timezone.now() + delay,
         )
         if not survey:
-            transaction.on_commit(partial(_wake_expand, one.pk))
-
-
-def _wake_expand(dispatch_id: int) -> None:
-    from django_q.tasks import async_task
-
-    async_task("incidents.tasks.expand", dispatch_id)
+            transaction.on_commit(partial(queue.enqueue, "incidents.tasks.expand", one.pk))
 
 
 def expand(one: Dispatch) -> int:

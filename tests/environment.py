@@ -6,6 +6,7 @@ import shutil
 import tempfile
 
 os.environ.setdefault("SECRET_KEY", "only-for-tests")
+os.environ.pop("QUEUE_URL", None)
 if "TEST_DATA_DIR" not in os.environ:  # the processes of one run share the controller's
     os.environ["TEST_DATA_DIR"] = tempfile.mkdtemp(prefix="commsportal-test-")
     atexit.register(shutil.rmtree, os.environ["TEST_DATA_DIR"], ignore_errors=True)

@@ -5,6 +5,7 @@ from datetime import timedelta
 import pytest
 from django.db import Error, connection, transaction
 from django.utils import timezone, translation
+from django_q.models import OrmQ
 
 from channels import circuit, delivery, providers, tasks
 from channels.errors import Permanent, Transient
@@ -102,9 +103,9 @@ def test_while_it_is_open_one_worker_at_a_time_tries(pair, dispatch, fakes, sett
     for _n in range(3):  # more work than one worker has
         batch.pk = None
         batch.save()
-    tasks.OrmQ.objects.all().delete()
+    OrmQ.objects.all().delete()
     tasks.sweep()
-    assert tasks.OrmQ.objects.count() == 1
+    assert OrmQ.objects.count() == 1
 
 
 @pytest.mark.parametrize(("script", "rounds"), [(refused, 1), (gone, 3)])
