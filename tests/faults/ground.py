@@ -14,11 +14,13 @@ import psutil
 from django.conf import settings
 
 from channels.models import Batch, Channel, Delivery, Dispatch, Recipient
+from commsportal.broker import broker
 from tests import make
 from tests.fakes.aws import Drop, Hang
 from tests.fakes.http import Call, FakeHttp, Reply
 from tests.faults.judge import Allowed, Verdict, judge
 from tests.postgres import Postgres
+from tests.redis_server import RedisServer
 from tests.workers import Sink, Worker, finished, publish, until
 
 MANAGE = Path(__file__).parent / "manage.py"
@@ -159,6 +161,16 @@ class Ground:
         self.channel = make.channel(provider, config={"url": sink.url})
         self.sink = sink
         return sink
+
+    def redis(self) -> RedisServer:
+        """A Redis, where this process puts its tasks from now on."""
+        folder = self.folder / "redis"
+        folder.mkdir()
+        server, before = RedisServer(folder), settings.Q_CLUSTER
+        self._close += [server.close, lambda: setattr(settings, "Q_CLUSTER", before)]
+        plain = {key: value for key, value in before.items() if key != "orm"}
+        settings.Q_CLUSTER = plain | broker(server.url)
+        return server
 
     @property
     def port(self) -> int:

@@ -20,12 +20,10 @@ from tests.fakes.http import Reply
 from tests.faults.ground import SHORT, Ground
 from tests.faults.judge import Allowed
 from tests.postgres import IMMEDIATE
+from tests.redis_server import PROGRAM, RedisServer
 from tests.workers import DROP, finished, until
 
-NOT_BUILT = {
-    "Redis: FLUSHALL": "the queue is in PostgreSQL; there is no Redis broker yet",
-    "Redis: shutdown": "the queue is in PostgreSQL; there is no Redis broker yet",
-}
+NOT_BUILT = {} if PROGRAM else {f"Redis: {what}": "redis-server is not installed" for what in ("FLUSHALL", "shutdown")}
 HUNG_SECONDS = 90  # from the kill until a cluster that hangs sends again
 REPLIES_LOST = 5
 UNSUBSCRIBED = 40
@@ -222,6 +220,44 @@ def _poison(ground: Ground, drops_repeats: bool) -> None:
     until(lambda: ground.outcomes().get(bad), ground.scale.patience)
     if ground.outcomes()[bad] not in ("failed", "unknown"):
         ground.problems.append(f"the message that kills is said to be {ground.outcomes()[bad]}")
+
+
+# ── The queue, where it is in Redis ─────────────────────────────────────────
+
+
+def _queue_in_redis(ground: Ground) -> RedisServer:
+    """A Redis of its own, and an update under way that needs it again and again, but sweeps as seldom as ever."""
+    usual = {name: ground.scale.setting(name) for name in ("SWEEP_SECONDS", "WORKER_STALE_SECONDS")}
+    ground.shorten(**usual)
+    redis = ground.redis()
+    ground.mail()
+    ground.publish()
+    ground.worker(QUEUE_URL=redis.url)
+    ground.until_under_way()
+    return redis
+
+
+def flushall(ground: Ground) -> None:
+    redis = _queue_in_redis(ground)
+    redis.client.flushall()
+    ground.strike()
+    ground.await_resume()
+
+
+def redis_stopped(ground: Ground) -> None:
+    redis = _queue_in_redis(ground)
+    redis.stop()
+    time.sleep(ground.scale.outage)
+    if finished():
+        ground.problems.append("all was sent before Redis was back")
+    redis.start()
+    ground.strike()
+    ground.await_resume()
+
+
+if PROGRAM:
+    fault("Redis: FLUSHALL")(flushall)
+    fault("Redis: shutdown, and start")(redis_stopped)
 
 
 # ── The database, the clock, people ─────────────────────────────────────────
