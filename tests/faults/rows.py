@@ -23,7 +23,7 @@ from tests.postgres import IMMEDIATE
 from tests.redis_server import PROGRAM, RedisServer
 from tests.workers import DROP, finished, until
 
-NOT_BUILT = {} if PROGRAM else {f"Redis: {what}": "redis-server is not installed" for what in ("FLUSHALL", "shutdown")}
+LEFT_OUT = {} if PROGRAM else {f"Redis: {what}": "redis-server is not installed" for what in ("FLUSHALL", "shutdown")}
 HUNG_SECONDS = 90  # from the kill until a cluster that hangs sends again
 REPLIES_LOST = 5
 UNSUBSCRIBED = 40
