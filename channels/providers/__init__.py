@@ -12,6 +12,7 @@ REGISTRY = {
     "smtp": "smtp.Smtp",
     "ses": "ses.Ses",
     "eum_sms": "eum_sms.EumSms",
+    "sns_sms": "sns_sms.SnsSms",
     "eum_voice": "eum_voice.EumVoice",
     "sns_topic": "sns_topic.SnsTopic",
     "aws_lambda": "aws_lambda.AwsLambda",

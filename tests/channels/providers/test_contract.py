@@ -44,6 +44,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
     },
     "ses": {**AWS, "from_address": "status@example.org"},
     "eum_sms": {**AWS, "origination_identity": "EXAMPLE"},
+    "sns_sms": {**AWS, "sender_id": "EXAMPLE"},
     "eum_voice": {
         **AWS,
         "origination_identity": "+390212345678",
@@ -85,6 +86,7 @@ SERVICES = {
     "eum_sms": "pinpoint-sms-voice-v2",
     "eum_voice": "pinpoint-sms-voice-v2",
     "sns_topic": "sns",
+    "sns_sms": "sns",
     "amazon_q": "sns",
     "aws_lambda": "lambda",
     "connect_cases": "connectcases",
@@ -107,6 +109,7 @@ ANSWERS: dict[str, Any] = {
     "GetAccount": {"SendingEnabled": True},
     "DescribeAccountAttributes": {"AccountAttributes": []},
     "GetTopicAttributes": {"Attributes": {}},
+    "GetSMSSandboxAccountStatus": {"IsInSandbox": False},
     "Invoke": {"StatusCode": 200, "Payload": b"null"},
     "GetDomain": connect.DOMAIN,
 }
