@@ -18,6 +18,7 @@ REGISTRY = {
     "aws_lambda": "aws_lambda.AwsLambda",
     "webhook": "webhook.Webhook",
     "webpush": "webpush.WebPush",
+    "sns_push": "sns_push.SnsPush",
     "in_app": "in_app.InApp",
     "x": "x.X",
     "mastodon": "mastodon.Mastodon",

@@ -24,6 +24,7 @@ from .conftest import addressees, make_message
 
 AWS = {"region": "eu-south-1", "access_key_id": aws.ACCESS_KEY, "secret_access_key": aws.SECRET_KEY}
 TOPIC = "arn:aws:sns:eu-south-1:123456789012:incidents"
+APPLICATION = "arn:aws:sns:eu-south-1:123456789012:app/GCM/example"
 WEBHOOK_SECRET = "whsec_MDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDA="
 VAPID_KEY = "MTExMTExMTExMTExMTExMTExMTExMTExMTExMTExMTE"
 BROWSER = Browser()
@@ -56,6 +57,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "aws_lambda": {**AWS, "function": "notify", "invocation": "RequestResponse"},
     "webhook": {"signing_secret": WEBHOOK_SECRET},
     "webpush": {"vapid_private_secret": VAPID_KEY, "contact_email": "ops@example.com"},
+    "sns_push": {**{k: v for k, v in AWS.items() if k != "region"}, "application_arn": APPLICATION},
     "in_app": {},
     "x": x.KEYS,
     "mastodon": {"server": "https://mastodon.social", "access_token": mastodon.TOKEN, "visibility": "public"},
@@ -87,6 +89,7 @@ SERVICES = {
     "eum_voice": "pinpoint-sms-voice-v2",
     "sns_topic": "sns",
     "sns_sms": "sns",
+    "sns_push": "sns",
     "amazon_q": "sns",
     "aws_lambda": "lambda",
     "connect_cases": "connectcases",
@@ -110,6 +113,7 @@ ANSWERS: dict[str, Any] = {
     "DescribeAccountAttributes": {"AccountAttributes": []},
     "GetTopicAttributes": {"Attributes": {}},
     "GetSMSSandboxAccountStatus": {"IsInSandbox": False},
+    "GetPlatformApplicationAttributes": {"Attributes": {"Enabled": "true"}},
     "Invoke": {"StatusCode": 200, "Payload": b"null"},
     "GetDomain": connect.DOMAIN,
 }
@@ -197,6 +201,10 @@ def people(provider: Provider) -> list[Addressee]:
     found = addressees(provider.capabilities.max_batch, provider.capabilities.medium)
     if provider.capabilities.medium == "ticket":
         return [replace(one, address=f"7:1000{n}") for n, one in enumerate(found)]
+    if provider.capabilities.medium == "push":
+        return [
+            replace(one, address=f"{APPLICATION.replace(':app/', ':endpoint/')}/{n}") for n, one in enumerate(found)
+        ]
     if provider.capabilities.medium in ("webhook", "webpush"):
         return [
             replace(one, address=f"{provider.peer_url}/{n}", attributes=BROWSER.keys) for n, one in enumerate(found)
