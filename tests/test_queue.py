@@ -157,12 +157,12 @@ def test_an_update_is_delivered(url, worker, channel, sink):  # noqa: F811
 
 def test_nothing_is_lost_when_redis_is_emptied_and_goes_away_in_mid_send(redis, worker, channel, sink):  # noqa: F811
     sink.pause = 0.002
-    sink.ring_at = 300
-    publish(channel, 1500)
-    one = worker(QUEUE_URL=redis.url, DELIVERY_BATCH_SIZE=250)
+    sink.ring_at = 200
+    publish(channel, 900)
+    one = worker(QUEUE_URL=redis.url, DELIVERY_BATCH_SIZE=150)
     assert sink.bell.wait(30)
     redis.client.flushall()
-    until(lambda: len(sink.ledger) > 600)
+    until(lambda: len(sink.ledger) > 300)
     redis.stop()
     try:
         until(lambda: "The queue does not answer" in one.log)
@@ -170,7 +170,7 @@ def test_nothing_is_lost_when_redis_is_emptied_and_goes_away_in_mid_send(redis, 
     finally:
         redis.start()
     until(finished)
-    assert_nothing_lost(sink, 1500, doubtful=0)
+    assert_nothing_lost(sink, 900, doubtful=0)
     until(lambda: "The queue answers again" in one.log)
     assert "Restarting the queue" not in one.log
 
