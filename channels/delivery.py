@@ -12,7 +12,7 @@ import random
 import time
 import traceback
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import cache
@@ -61,20 +61,23 @@ def broadcast_recipient(channel: Channel) -> QuerySet[Recipient]:
     return Recipient.objects.filter(pk=one.pk)
 
 
-def expand(dispatch: Dispatch, recipients: QuerySet[Recipient]) -> int:
+def expand(dispatch: Dispatch, recipients: QuerySet[Recipient], first: Callable[[], object] | None = None) -> int:
     """Cut the recipients of `dispatch` into batches on the database server; how many people that is.
 
-    The first batch is small and committed first, so that the first customer does not wait for the millionth.
+    The first batch is small and committed first, so that the first customer does not wait for the millionth; then
+    `first` is called.
     Running it again, or after a crash half-way, adds only what is missing.
     """
     ids = recipients.order_by().values("id")
-    first = settings.DELIVERY_FIRST_BATCH_SIZE
+    few = settings.DELIVERY_FIRST_BATCH_SIZE
     with transaction.atomic():
         locked = Dispatch.objects.select_for_update().get(pk=dispatch.pk)
         if locked.expanded_at or locked.cancelled_at:
             return _expanded_size(dispatch)
         if not locked.batches.exists():
-            _insert_batches(dispatch, ids.order_by("id")[:first], first)
+            _insert_batches(dispatch, ids.order_by("id")[:few], few)
+    if first:
+        first()
     with transaction.atomic():
         locked = Dispatch.objects.select_for_update().get(pk=dispatch.pk)
         if not locked.expanded_at:

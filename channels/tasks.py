@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.db.models import Count, Max
+from django.db.models.functions import Now
 from django.utils import timezone
 
 from . import circuit, delivery, queue
@@ -41,13 +42,17 @@ def sweep() -> None:
     wanted = {}
     for channel_id, batches, failures in due.order_by().values_list("dispatch__via", "n", "failures"):
         # One worker is enough to find out whether a provider is back.
-        most = 1 if failures >= OPENS_AFTER else settings.Q_CLUSTER["workers"]
-        wanted[channel_id] = min(batches, most)
+        wanted[channel_id] = min(batches, 1 if failures >= OPENS_AFTER else most_workers())
     with suppress(queue.Away):  # then nobody can be woken; the next sweep comes when it is back
         busy = _busy(wanted)
         for channel_id, workers in wanted.items():
             for _worker in range(workers - busy[channel_id]):
                 wake(channel_id)
+
+
+def most_workers() -> int:
+    """How many may work on one channel: one is left for what comes in meanwhile, however much goes out here."""
+    return max(1, settings.Q_CLUSTER["workers"] - 1)
 
 
 def worker_seen() -> datetime | None:
@@ -61,7 +66,7 @@ def _beat() -> None:
 
 def _busy(wanted: Mapping[int, int]) -> Counter[int]:
     """How many workers each channel has or is about to get: batches under lease, and wake-ups on the queue."""
-    leases = Batch.objects.filter(done_at__isnull=True, lease_until__gt=timezone.now())
+    leases = Batch.objects.filter(done_at__isnull=True, lease_until__gt=Now())
     busy: Counter[int] = Counter(leases.values_list("dispatch__via", flat=True))
     calls = queue.calls()
     if calls is None:

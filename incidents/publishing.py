@@ -10,12 +10,13 @@ from typing import Any
 from django.conf import settings
 from django.db import transaction
 from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.db.models.functions import Now
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from channels import delivery, queue
 from channels.models import Batch, Channel, Delivery, Dispatch, Medium, Recipient
-from channels.tasks import wake
+from channels.tasks import most_workers, wake
 
 from . import linking, rendering
 from .errors import Refused, WrongState
@@ -277,8 +278,9 @@ def expand(one: Dispatch) -> int:
         locales,
         update.default_locale,
     )
-    count = delivery.expand(one, people)
-    wake(one.via_id)
+    count = delivery.expand(one, people, first=partial(wake, one.via_id))
+    for _worker in range(min(one.batches.filter(done_at=None).count(), most_workers()) - 1):
+        wake(one.via_id)
     return count
 
 
@@ -293,7 +295,7 @@ def waiting() -> QuerySet[Dispatch]:
     unsent = Dispatch.objects.filter(
         thread=OuterRef("thread"), purpose=Dispatch.Purpose.UPDATE, expanded_at__isnull=True, cancelled_at__isnull=True
     )
-    ready = Dispatch.objects.filter(expanded_at__isnull=True, cancelled_at__isnull=True, not_before__lte=timezone.now())
+    ready = Dispatch.objects.filter(expanded_at__isnull=True, cancelled_at__isnull=True, not_before__lte=Now())
     # A message stuck behind a dead channel must not keep everybody else from being asked.
     patience = timezone.now() - timedelta(hours=1)
     return ready.filter(

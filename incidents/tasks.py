@@ -2,15 +2,20 @@
 
 import logging
 
+from channels import delivery
 from channels.models import Dispatch
 
 from . import publishing
 
+FIRST_SECONDS = 1
 log = logging.getLogger(__name__)
 
 
 def expand(dispatch_id: int) -> None:
-    publishing.expand(Dispatch.objects.select_related("channel").get(pk=dispatch_id))
+    """Find the people of a dispatch, and send to the first of them at once: they need not wait for the queue again."""
+    one = Dispatch.objects.select_related("channel").get(pk=dispatch_id)
+    publishing.expand(one)
+    delivery.run_channel(one.via_id, FIRST_SECONDS)
 
 
 def sweep() -> None:

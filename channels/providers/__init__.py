@@ -14,6 +14,8 @@ REGISTRY = {
     "eum_sms": "eum_sms.EumSms",
     "sns_sms": "sns_sms.SnsSms",
     "eum_voice": "eum_voice.EumVoice",
+    "eum_whatsapp": "eum_whatsapp.EumWhatsApp",
+    "eum_push": "eum_push.EumPush",
     "sns_topic": "sns_topic.SnsTopic",
     "aws_lambda": "aws_lambda.AwsLambda",
     "webhook": "webhook.Webhook",

@@ -206,7 +206,7 @@ def clock(moment: datetime) -> Iterator[None]:
 @contextmanager
 def quiet_queue() -> Iterator[None]:
     """What happened long ago wakes no worker, also when the transaction ends."""
-    with patch.object(publishing, "_wake_expand"), patch.object(publishing, "wake"):
+    with patch.object(publishing.queue, "enqueue"), patch.object(publishing, "wake"):
         yield
 
 
