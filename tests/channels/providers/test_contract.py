@@ -14,7 +14,7 @@ from django.utils.functional import Promise
 from channels.errors import DeliveryError, Transient
 from channels.models import Medium
 from channels.providers import REGISTRY, choices, get
-from channels.providers.base import FORMS, Addressee, Capabilities, Outcome, Provider
+from channels.providers.base import FORMS, Addressee, Capabilities, Message, Outcome, Provider
 from tests.fakes import aws, bluesky, connect, mastodon, slack, teams, x, zendesk
 from tests.fakes.browser import Browser
 from tests.fakes.http import Call, FakeHttp, Reply
@@ -53,6 +53,14 @@ CONFIGS: dict[str, dict[str, Any]] = {
         "voice_it": "BIANCA",
         "time_to_live": 60,
     },
+    "eum_whatsapp": {
+        **AWS,
+        "phone_number_id": "phone-number-id-01234567890123456789012345678901",
+        "template": "incident_update",
+        "language_en": "en",
+        "api_version": "v20.0",
+    },
+    "eum_push": {**AWS, "application_id": "0123456789abcdef0123456789abcdef"},
     "sns_topic": {**{k: v for k, v in AWS.items() if k != "region"}, "topic_arn": TOPIC},
     "aws_lambda": {**AWS, "function": "notify", "invocation": "RequestResponse"},
     "webhook": {"signing_secret": WEBHOOK_SECRET},
@@ -87,6 +95,8 @@ SERVICES = {
     "ses": "sesv2",
     "eum_sms": "pinpoint-sms-voice-v2",
     "eum_voice": "pinpoint-sms-voice-v2",
+    "eum_whatsapp": "socialmessaging",
+    "eum_push": "pinpoint",
     "sns_topic": "sns",
     "sns_sms": "sns",
     "sns_push": "sns",
@@ -116,7 +126,15 @@ ANSWERS: dict[str, Any] = {
     "GetPlatformApplicationAttributes": {"Attributes": {"Enabled": "true"}},
     "Invoke": {"StatusCode": 200, "Payload": b"null"},
     "GetDomain": connect.DOMAIN,
+    "GetLinkedWhatsAppBusinessAccountPhoneNumber": {"linkedWhatsAppBusinessAccountId": "waba-0123"},
+    "GetChannels": {"ChannelsResponse": {"Channels": {"GCM": {"Enabled": True}}}},
+    "SendMessages": lambda params: {"MessageResponse": {"ApplicationId": "app", "Result": notified(params)}},
 }
+
+
+def notified(params: dict[str, Any]) -> dict[str, Any]:
+    tokens = params["MessageRequest"]["Addresses"]
+    return {one: {"DeliveryStatus": "SUCCESSFUL", "StatusCode": 200, "MessageId": f"id-{one}"} for one in tokens}
 
 
 def publish(directory: Any) -> str:
@@ -201,7 +219,7 @@ def people(provider: Provider) -> list[Addressee]:
     found = addressees(provider.capabilities.max_batch, provider.capabilities.medium)
     if provider.capabilities.medium == "ticket":
         return [replace(one, address=f"7:1000{n}") for n, one in enumerate(found)]
-    if provider.capabilities.medium == "push":
+    if "application_arn" in provider.config:
         return [
             replace(one, address=f"{APPLICATION.replace(':app/', ':endpoint/')}/{n}") for n, one in enumerate(found)
         ]
@@ -212,10 +230,15 @@ def people(provider: Provider) -> list[Addressee]:
     return found
 
 
+def words(provider: Provider) -> Message:
+    """WhatsApp takes one line in each place of a template."""
+    return make_message(parts={"text": "Hello [[name]]."} if provider.capabilities.medium == "whatsapp" else {})
+
+
 def send_in_vain(provider: Provider) -> DeliveryError:
     """What it says when nobody is there. Where each address is a server of its own, the outcomes say it."""
     try:
-        outcomes = provider.send(make_message(), people(provider))
+        outcomes = provider.send(words(provider), people(provider))
     except DeliveryError as error:
         return error
     assert provider.capabilities.medium in ("webhook", "webpush")
@@ -271,7 +294,7 @@ def test_its_form_never_shows_a_credential_again(key):
 def test_it_gives_one_outcome_each_in_order(key, working):
     provider = working(key)
     chosen = people(provider)
-    outcomes = provider.send(make_message(), chosen)
+    outcomes = provider.send(words(provider), chosen)
     assert len(outcomes) == len(chosen)
     assert all(isinstance(o, Outcome) and o.error is None and o.ref for o in outcomes), outcomes
     if not provider.capabilities.broadcast:
@@ -309,7 +332,7 @@ def test_it_keeps_credentials_to_itself(key, working, unreachable, caplog):
     caplog.set_level(logging.DEBUG)
     good, bad = working(key), None
     good.probe()
-    good.send(make_message(), people(good))
+    good.send(words(good), people(good))
     said = [repr(good), str(good)]
     bad = unreachable(key)
     error = send_in_vain(bad)
