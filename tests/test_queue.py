@@ -285,10 +285,10 @@ def test_it_tops_up_wake_ups_to_all_workers_but_one_and_no_further(kind, request
     publishing.expand(Dispatch.objects.get())  # the worker's part
     _empty()
     tasks.sweep()
-    assert queue.size() == settings.Q_CLUSTER["workers"]
+    assert queue.size() == settings.Q_CLUSTER["workers"] - 1  # one is left for other channels
     Batch.objects.filter(pk=Batch.objects.first().pk).update(done_at=timezone.now())
     tasks.sweep()
-    assert queue.size() == settings.Q_CLUSTER["workers"]
+    assert queue.size() == settings.Q_CLUSTER["workers"] - 1  # one is left for other channels
 
 
 def test_a_channel_for_which_nothing_happens_is_woken_however_many_wait(sqs, settings, transactional_db):
