@@ -144,7 +144,8 @@ def _outcome(result: Mapping[str, Any]) -> Outcome:
     elif status == "TEMPORARY_FAILURE":
         error = Transient(status, detail)
     elif status == "PERMANENT_FAILURE":
-        gone = result.get("StatusCode") == 410 or bool(GONE.search(detail) and not OURS.search(detail))
+        reason = _reason(detail)
+        gone = result.get("StatusCode") == 410 or bool(GONE.search(reason) and not OURS.search(reason))
         error = Permanent(status, detail, bad_address=gone)
     elif status in ("OPT_OUT", "DUPLICATE"):
         error = Permanent(status, detail)
@@ -153,3 +154,15 @@ def _outcome(result: Mapping[str, Any]) -> Outcome:
     else:
         error = Uncertain(status, detail)
     return Outcome(error=error)
+
+
+def _reason(said: str) -> str:
+    """The platform's own word. AWS may wrap it in JSON, whose keys speak of a “provider” whatever the reason is.
+
+    As in {"errorMessage": "Unregistered or expired token", "pushProviderError": "DeviceTokenNotForTopic", …}.
+    """
+    try:
+        found = json.loads(said)
+    except ValueError:
+        return said
+    return str(found.get("pushProviderError") or found.get("errorMessage") or said) if isinstance(found, dict) else said

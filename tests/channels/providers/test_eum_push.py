@@ -1,3 +1,5 @@
+import json
+
 import pytest
 
 from channels.errors import Permanent, Throttled, Transient, Uncertain
@@ -121,6 +123,12 @@ def test_it_refuses_what_would_not_arrive_whole(push, fake, text, code):
     assert not fake.calls
 
 
+def wrapped(error):
+    """What AWS says of a token, with the platform's own word in it."""
+    words = {"errorMessage": "Unregistered or expired token", "channelType": "APNS", "pushProviderStatusCode": "400"}
+    return json.dumps(words | {"pushProviderError": error, "pushProviderResponse": json.dumps({"reason": error})})
+
+
 @pytest.mark.parametrize(
     ("status", "http", "said", "error", "bad"),
     [
@@ -129,6 +137,9 @@ def test_it_refuses_what_would_not_arrive_whole(push, fake, text, code):
         ("PERMANENT_FAILURE", 410, "", Permanent, True),
         ("PERMANENT_FAILURE", 400, "BadDeviceToken", Permanent, True),
         ("PERMANENT_FAILURE", 400, '{"errorMessage":"Unregistered or expired token"}', Permanent, True),
+        ("PERMANENT_FAILURE", 400, wrapped("Unregistered"), Permanent, True),
+        ("PERMANENT_FAILURE", 400, wrapped("DeviceTokenNotForTopic"), Permanent, False),
+        ("PERMANENT_FAILURE", 400, "[]", Permanent, False),
         ("PERMANENT_FAILURE", 404, "NotRegistered", Permanent, True),
         ("PERMANENT_FAILURE", 403, "InvalidProviderToken", Permanent, False),
         ("PERMANENT_FAILURE", 400, "DeviceTokenNotForTopic", Permanent, False),
