@@ -13,11 +13,14 @@ from xdist.scheduler import LoadScopeScheduling
 
 from tests.demo import ROOT, Demo
 
-# Files that share what takes long to build: each line is run by one process, and begun first.
+# Files that share what takes long to build, or wait a lot: each group is run by one process, and begun first.
 TOGETHER = {
     "tests/browser/test_walk.py": "demo",
     "tests/test_run.py": "demo",
     "tests/test_demo.py": "company",
+    "tests/test_worker.py": "worker",
+    "tests/test_queue.py": "queue",
+    "tests/incidents/test_compose_browser.py": "compose",
 }
 # The marks and fixtures by which a test asks for the database.
 DATABASE = {"django_db", "db", "transactional_db", "django_db_setup"}

@@ -13,6 +13,7 @@ from benchmarks.stage import Stage
 from tests.workers import database_url
 
 
+@pytest.mark.once
 @pytest.mark.django_db(transaction=True)
 def test_the_last_line_is_json_and_nobody_was_lost_or_doubled(tmp_path, monkeypatch, capsys):
     """The engine in processes of its own, a bare loop and the sink that judges both; the peers take longer."""

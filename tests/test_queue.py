@@ -144,6 +144,7 @@ def test_a_task_comes_about_after_the_commit_and_never_without(url, transactiona
     assert queue.calls() in ([(TASK, (2,)), (TASK, (3,))], None)
 
 
+@pytest.mark.once
 def test_an_update_is_delivered(url, worker, channel, sink):  # noqa: F811
     worker(QUEUE_URL=url, SWEEP_SECONDS=1000).ready()  # by its wake-ups: one sweep has been, and no other will come
     publish(channel, 20)
@@ -155,6 +156,7 @@ def test_an_update_is_delivered(url, worker, channel, sink):  # noqa: F811
 # ── When the broker fails ───────────────────────────────────────────────────
 
 
+@pytest.mark.once
 def test_nothing_is_lost_when_redis_is_emptied_and_goes_away_in_mid_send(redis, worker, channel, sink):  # noqa: F811
     sink.pause = 0.002
     sink.ring_at = 200
@@ -175,6 +177,7 @@ def test_nothing_is_lost_when_redis_is_emptied_and_goes_away_in_mid_send(redis, 
     assert "Restarting the queue" not in one.log
 
 
+@pytest.mark.once
 def test_people_can_publish_while_redis_is_away(redis, worker, channel, sink, caplog):  # noqa: F811
     one = worker(QUEUE_URL=redis.url).ready()
     redis.stop()
@@ -189,6 +192,7 @@ def test_people_can_publish_while_redis_is_away(redis, worker, channel, sink, ca
     assert_nothing_lost(sink, 20, doubtful=0)
 
 
+@pytest.mark.once
 def test_it_restarts_a_cluster_that_hangs_on_redis(redis, worker, channel, sink):  # noqa: F811
     one = worker(QUEUE_URL=redis.url, WORKERS=1).ready()
     hung = "nothing was done for 3 seconds"
