@@ -8,7 +8,10 @@ import tempfile
 os.environ.setdefault("SECRET_KEY", "only-for-tests")
 os.environ.pop("QUEUE_URL", None)
 if "TEST_DATA_DIR" not in os.environ:  # the processes of one run share the controller's
-    os.environ["TEST_DATA_DIR"] = tempfile.mkdtemp(prefix="commsportal-test-")
+    memory = "/dev/shm"  # where there is one: a test's database need not outlive the machine
+    os.environ["TEST_DATA_DIR"] = tempfile.mkdtemp(
+        prefix="commsportal-test-", dir=memory if os.access(memory, os.W_OK) else None
+    )
     atexit.register(shutil.rmtree, os.environ["TEST_DATA_DIR"], ignore_errors=True)
 os.environ["DATA_DIR"] = os.environ["TEST_DATA_DIR"]
 # whitenoise warns about a missing folder, and warnings are errors.

@@ -223,9 +223,7 @@ def test_a_call_speaks_sentences_without_links_or_signs(settings):
             "action": "`Wait`",
         }
     )
-    assert (
-        said == "Fiumara Pay. Cards: outage. Card payments fail; see the page or one two. Next update by 15:00! Wait."
-    )
+    assert said == "Fiumara Pay. Cards: outage. Card payments fail; see it or one two. Next update by 15:00! Wait."
 
 
 def test_a_push_is_as_short_as_an_sms_and_leads_to_the_page(update):
