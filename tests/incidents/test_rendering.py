@@ -217,7 +217,7 @@ def test_a_call_speaks_sentences_without_links_or_signs(settings):
     said = rendering.spoken(
         {
             "subject": "Cards: outage",
-            "issue": "**Card** payments fail; see [the page](https://a.example/x) or https://b.example/y.\n\n- one\n- two",
+            "issue": "**Card** payments fail; see [it](https://a.example/x) or https://b.example/y.\n\n- one\n- two",
             "impact": "",
             "outlook": "Next update by 15:00!",
             "action": "`Wait`",
