@@ -6,6 +6,7 @@ webhooks, reference/block-kit/blocks.
 
 import json
 import re
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any, ClassVar
@@ -68,9 +69,9 @@ class _Chat(HttpProvider):
                 return Outcome(error=error)
             raise
 
+    @abstractmethod
     def _post(self, body: dict[str, Any], message: Message) -> str:
         """Post once; a reference. Raises DeliveryError."""
-        raise NotImplementedError
 
 
 class SlackForm(forms.Form):
