@@ -3,12 +3,14 @@
 import importlib
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from django.db import connection, connections
+from django.db import connection, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
+from django.test import override_settings
 from xdist.scheduler import LoadScopeScheduling
 
 from tests.demo import ROOT, Demo
@@ -22,6 +24,8 @@ TOGETHER = {
     "tests/test_queue.py": "queue",
     "tests/incidents/test_compose_browser.py": "compose",
 }
+# The real hasher is slow on purpose; a test makes many people.
+QUICK = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 # The marks and fixtures by which a test asks for the database.
 DATABASE = {"django_db", "db", "transactional_db", "django_db_setup"}
 
@@ -78,9 +82,27 @@ def data_dir(settings, tmp_path: Path) -> Path:
         "default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache", "LOCATION": str(tmp_path)}
     }
     settings.WHITENOISE_AUTOREFRESH = True  # or each test client walks through every static file first
-    # The real hasher is slow on purpose; a test makes many people.
-    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+    settings.PASSWORD_HASHERS = QUICK
     return tmp_path
+
+
+@pytest.fixture(scope="module")
+def shared_world(
+    django_db_setup: None, django_db_blocker: Any, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Path]:
+    """For a fixture of a module's scope: what it makes stands before each test of the module, and goes after the last.
+
+    Each test takes back what it changed itself, so its rows must be read anew and not passed on as instances. A test
+    with real transactions cannot stand in such a module. Yields the data directory in which the world was made.
+    """
+    data = tmp_path_factory.mktemp("world")
+    with (
+        django_db_blocker.unblock(),
+        transaction.atomic(),
+        override_settings(DATA_DIR=data, PASSWORD_HASHERS=QUICK),
+    ):
+        yield data
+        transaction.set_rollback(True)
 
 
 @pytest.fixture

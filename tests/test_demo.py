@@ -1,5 +1,4 @@
 import json
-from collections.abc import Iterator
 from datetime import timedelta
 from io import StringIO
 from pathlib import Path
@@ -8,7 +7,6 @@ import pytest
 from django.contrib.auth import authenticate
 from django.contrib.auth.models import User
 from django.core.management import CommandError, call_command
-from django.db import transaction
 from django.test import override_settings
 from django.utils import timezone
 from django_q.models import OrmQ
@@ -24,21 +22,14 @@ from tests import make
 
 
 @pytest.fixture(scope="module")
-def company(django_db_setup, django_db_blocker, tmp_path_factory) -> Iterator[tuple[str, Path]]:
+def company(shared_world: Path) -> tuple[str, Path]:
     """The company, with a tenth of its customers, for all tests of this module: what it printed, its directory."""
-    data = tmp_path_factory.mktemp("demo")
     sizes = {medium: count // 10 for medium, count in build.RECIPIENTS.items()}
     out = StringIO()
-    with django_db_blocker.unblock(), transaction.atomic():
-        quick = ["django.contrib.auth.hashers.MD5PasswordHasher"]  # as conftest has it for each test
-        with (
-            override_settings(PORTAL_DEMO=True, DATA_DIR=data, PASSWORD_HASHERS=quick),
-            pytest.MonkeyPatch.context() as patch,
-        ):
-            patch.setattr(build, "RECIPIENTS", sizes)
-            call_command("load_demo", stdout=out)
-        yield out.getvalue(), data
-        transaction.set_rollback(True)
+    with override_settings(PORTAL_DEMO=True), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(build, "RECIPIENTS", sizes)
+        call_command("load_demo", stdout=out)
+    return out.getvalue(), shared_world
 
 
 def person(username: str) -> User:

@@ -87,6 +87,7 @@ def test_it_loses_nothing_when_a_busy_worker_is_killed_in_the_middle_of_3000_del
     assert Delivery.objects.filter(status="unknown").exclude(code="worker-stopped").count() == 0
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("victim", ["main process", "sentinel", "whole group"])
 def test_it_resumes_when_the_cluster_is_killed(worker, channel, sink, victim):
     sink.ring_at = 150
@@ -136,6 +137,7 @@ def test_it_finishes_the_wave_in_flight_when_it_is_stopped(worker, channel, sink
     assert len(sink.ledger) < 3000
 
 
+@pytest.mark.once
 def test_it_stops_at_ctrl_c_too(worker):
     one = worker().ready()
     family = one.process.children(recursive=True)
@@ -143,6 +145,7 @@ def test_it_stops_at_ctrl_c_too(worker):
     assert psutil.wait_procs(family, timeout=5)[1] == []
 
 
+@pytest.mark.once
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child that its parent died")
 def test_it_takes_its_cluster_along_when_it_is_killed_itself(worker):
     one = worker().ready()

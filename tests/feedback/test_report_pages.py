@@ -259,6 +259,14 @@ def test_charts_have_a_title_a_description_and_a_table(client, manager, path):
     assert page.count("<details>") >= 2
 
 
+@pytest.mark.parametrize("seconds", [0, 0.4, 1, 15.2])
+def test_a_first_update_within_seconds_has_a_chart(client, manager, seconds):
+    start = timezone.now() - timedelta(hours=1)
+    times = {"started_at": start, "published_at": start + timedelta(seconds=seconds), "resolved_at": timezone.now()}
+    an_update(an_incident(make.plan(), start, stage="resolved", **times), 1, times["published_at"])
+    assert "Time to first update" in client.get(OVER_TIME).content.decode()
+
+
 def test_an_incident_about_which_nothing_was_said_has_a_report(client, manager):
     incident = an_incident(None, title="Quiet")
     page = client.get(f"{OVER_TIME}{incident.pk}/").content.decode()

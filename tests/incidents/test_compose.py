@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import User
 from django.urls import reverse
 from django.utils import timezone
 from guardian.shortcuts import assign_perm
@@ -15,7 +16,7 @@ from incidents.forms import ComposeForm
 from incidents.models import IncidentUpdate, Rendition
 from tests import make
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("world")]
 
 
 def url(update: IncidentUpdate, name: str = "compose") -> str:
@@ -34,13 +35,10 @@ def typed(update: IncidentUpdate, **changes: Any) -> dict[str, Any]:
     return data | {key.replace("__", "-"): value for key, value in changes.items()}
 
 
-@pytest.fixture
-def author():
-    return make.incident_manager(username="anna", first_name="Anna", last_name="Bianchi")
-
-
-@pytest.fixture
-def update(author) -> IncidentUpdate:
+@pytest.fixture(scope="module")
+def world(shared_world) -> int:
+    """Anna's draft of a first update, and Paolo, who may approve it: the draft's key."""
+    author = make.incident_manager(username="anna", first_name="Anna", last_name="Bianchi")
     approver = make.communications_manager(username="paolo", first_name="Paolo", last_name="Neri")
     make.plan(
         make.channel(),
@@ -50,9 +48,18 @@ def update(author) -> IncidentUpdate:
     )
     make.recipients(3)
     make.recipients(2, locale="it")
-    update = make.incident(author, make.component("Checkout")).updates.get()
     # The templates of the tests say the same in both languages, in words that the Italian list rightly minds.
-    return update
+    return make.incident(author, make.component("Checkout")).updates.get().pk
+
+
+@pytest.fixture
+def author(db) -> User:
+    return User.objects.get(username="anna")
+
+
+@pytest.fixture
+def update(world: int, db) -> IncidentUpdate:
+    return IncidentUpdate.objects.get(pk=world)
 
 
 def words(update: IncidentUpdate, locale: str = "en") -> dict[str, str]:
@@ -412,7 +419,7 @@ def without_scenario(author) -> IncidentUpdate:
     """An incident that was declared as “something else”: its draft is empty."""
     make.plan(make.channel())
     make.scenario("payments")
-    component = make.component("Checkout")
+    component = make.component()
     found = declaring.declare(author, "Checkout fails", {component: "partial_outage"}, "sev2")
     return found.updates.get()
 

@@ -4,6 +4,7 @@ import re
 from xml.etree import ElementTree
 
 import pytest
+from django.contrib.auth.models import User
 from django.db import connection
 from django.test import Client
 from django.urls import reverse
@@ -16,21 +17,27 @@ from incidents import roles
 from incidents.models import Incident, IncidentUpdate
 from tests import make
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("world")]
 EVIL = """<script>alert(1)</script>"'><img src=x onerror=alert(2)>"""
 SCRIPTS = re.compile(r"<script>alert|<img src=x|href=.javascript:", re.I)
 
 
-@pytest.fixture
-def author(db):
-    return make.incident_manager()
-
-
-@pytest.fixture
-def update(author) -> IncidentUpdate:
+@pytest.fixture(scope="module")
+def world(shared_world) -> int:
+    """The draft of a first update: its key."""
     make.plan(make.channel(), make.channel("outbox_sms"), make.channel("outbox_post"))
     make.recipients(3)
-    return make.incident(author).updates.get()
+    return make.incident(make.incident_manager(username="author")).updates.get().pk
+
+
+@pytest.fixture
+def author(db) -> User:
+    return User.objects.get(username="author")
+
+
+@pytest.fixture
+def update(world: int, db) -> IncidentUpdate:
+    return IncidentUpdate.objects.get(pk=world)
 
 
 def url(name: str, *args: object) -> str:

@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 import pytest
+from django.contrib.auth.models import User
 from django.urls import reverse
 from django.utils import timezone
 from guardian.shortcuts import assign_perm
@@ -12,7 +13,7 @@ from incidents import declaring, roles
 from incidents.models import Incident, IncidentUpdate
 from tests import make
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("world")]
 
 
 def url(incident: Incident, name: str = "change") -> str:
@@ -23,16 +24,23 @@ def text(user, incident: Incident) -> str:
     return make.client(user).get(url(incident)).content.decode()
 
 
-@pytest.fixture
-def author():
-    return make.incident_manager(first_name="Marta", last_name="Rinaldi")
-
-
-@pytest.fixture
-def incident(author):
+@pytest.fixture(scope="module")
+def world(shared_world) -> int:
+    """An incident that Marta declared: its key."""
+    author = make.incident_manager(username="marta", first_name="Marta", last_name="Rinaldi")
     make.plan(make.channel(), people=[("incident_manager", author)])
     make.recipients(3)
-    return make.incident(author)
+    return make.incident(author).pk
+
+
+@pytest.fixture
+def author(db) -> User:
+    return User.objects.get(username="marta")
+
+
+@pytest.fixture
+def incident(world: int, db) -> Incident:
+    return Incident.objects.get(pk=world)
 
 
 def test_it_tells_the_story_newest_first_in_words(author, incident):

@@ -13,7 +13,7 @@ from incidents.errors import NotAllowed
 from incidents.models import Component, ComponentUserObjectPermission, Incident, IncidentUpdate
 from tests import make
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("foreign")]
 # Words that nobody without component B may ever read.
 SECRET = "Zebra"
 
@@ -25,9 +25,9 @@ def scoped(component: Component, *groups: str) -> User:
     return one
 
 
-@pytest.fixture
-def other_world(data_dir):
-    """An incident of a foreign component: one update published and delivered, one in review."""
+@pytest.fixture(scope="module")
+def foreign(shared_world) -> int:
+    """The key of an incident of a foreign component: one update published and delivered, one in review."""
     channel = make.channel()
     make.plan(channel)
     component = make.component(f"{SECRET} payouts", "Money")  # names of groups are known to all staff
@@ -37,7 +37,12 @@ def other_world(data_dir):
     make.published(incident.updates.get())
     make.deliver()
     declaring.start_draft(incident, author, "identified").submit(author)
-    return incident
+    return incident.pk
+
+
+@pytest.fixture
+def other_world(foreign: int, db: None) -> Incident:
+    return Incident.objects.get(pk=foreign)
 
 
 def admin_urls(*objects):
@@ -232,7 +237,7 @@ def test_only_an_administrator_gives_components():
     url = reverse("admin:incidents_component_change", args=[component.pk])
     assert client.get(url).status_code == 200
     other = make.user()
-    permission = ComponentUserObjectPermission.objects.get().permission_id
+    permission = ComponentUserObjectPermission.objects.get(user=user).permission_id
     data = {
         "name": "Mine",
         "position": 0,

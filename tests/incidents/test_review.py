@@ -4,6 +4,7 @@ import re
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import User
 from django.urls import reverse
 from guardian.shortcuts import assign_perm
 
@@ -11,26 +12,18 @@ from incidents import roles
 from incidents.models import Decision, IncidentUpdate, Rendition
 from tests import make
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("world")]
 
 
 def url(update: IncidentUpdate, name: str = "review") -> str:
     return reverse(f"admin:incidents_incidentupdate_{name}", args=[update.pk])
 
 
-@pytest.fixture
-def author():
-    return make.incident_manager(username="anna", first_name="Anna", last_name="Bianchi")
-
-
-@pytest.fixture
-def paolo():
-    return make.communications_manager(username="paolo", first_name="Paolo", last_name="Neri")
-
-
-@pytest.fixture
-def update(author, paolo) -> IncidentUpdate:
-    """Waiting for approval; goes to 3 + 2 people by email, 4 by SMS, and to the public."""
+@pytest.fixture(scope="module")
+def world(shared_world) -> int:
+    """Anna's update waits for approval; it goes to 3 + 2 people by email, 4 by SMS, and to the public. Its key."""
+    author = make.incident_manager(username="anna", first_name="Anna", last_name="Bianchi")
+    paolo = make.communications_manager(username="paolo", first_name="Paolo", last_name="Neri")
     giulia = make.communications_manager(username="giulia", first_name="Giulia", last_name="Rossi")
     make.plan(
         make.channel(name="Our mail"),
@@ -42,7 +35,22 @@ def update(author, paolo) -> IncidentUpdate:
     make.recipients(2, locale="it")
     make.recipients(4, medium="sms")
     update = make.incident(author, make.component("Checkout")).updates.get()
-    return update.submit(author)
+    return update.submit(author).pk
+
+
+@pytest.fixture
+def author(db) -> User:
+    return User.objects.get(username="anna")
+
+
+@pytest.fixture
+def paolo(db) -> User:
+    return User.objects.get(username="paolo")
+
+
+@pytest.fixture
+def update(world: int, db) -> IncidentUpdate:
+    return IncidentUpdate.objects.get(pk=world)
 
 
 def decide(user: Any, update: IncidentUpdate, decision: str, **data: Any):
