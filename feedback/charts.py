@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import pairwise
+from math import ceil
 
 from django.utils import formats, timezone
 from django.utils.translation import gettext as _
@@ -106,10 +107,10 @@ def line_chart(
 
 def time_ticks(series: Values) -> list[Tick]:
     """A scale for seconds that begins at zero and ends above the largest, in steps that people count in."""
-    top = max((value for value in series if value is not None), default=0) or 60
+    top = ceil(max((value for value in series if value is not None), default=0)) or 60
     steps = [15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 21600, 43200, 86400]
-    step = next((step for step in steps if step * 4 >= top), 86400 * -(-int(top) // (4 * 86400)))
-    return [(float(step * n), _time_tick(step * n)) for n in range(-(-int(top) // step) + 1)]
+    step = next((step for step in steps if step * 4 >= top), 86400 * -(-top // (4 * 86400)))
+    return [(float(step * n), _time_tick(step * n)) for n in range(-(-top // step) + 1)]
 
 
 def _time_tick(seconds: int) -> str:
