@@ -11,6 +11,7 @@ import pytest
 from django.db import connection, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.test import override_settings
+from django.utils import translation
 from xdist.scheduler import LoadScopeScheduling
 
 from tests.demo import ROOT, Demo
@@ -75,15 +76,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(autouse=True)
-def data_dir(settings, tmp_path: Path) -> Path:
-    """A data directory and a cache that no other test has seen."""
+def data_dir(settings, tmp_path: Path) -> Iterator[Path]:
+    """A data directory and a cache that no other test has seen, and the language that none has chosen."""
     settings.DATA_DIR = tmp_path
     settings.CACHES = {
         "default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache", "LOCATION": str(tmp_path)}
     }
     settings.WHITENOISE_AUTOREFRESH = True  # or each test client walks through every static file first
     settings.PASSWORD_HASHERS = QUICK
-    return tmp_path
+    yield tmp_path
+    translation.deactivate()  # a request leaves its language to the thread until the next one
 
 
 @pytest.fixture(scope="module")
