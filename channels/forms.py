@@ -81,7 +81,10 @@ class ChannelForm(forms.ModelForm):
         if self.provider_class is None:
             raise ValidationError(_t("The provider of this channel is not installed any more."))
         config, secrets = self._checked(self.provider_class)
-        self.changed_settings = (config, secrets) != (self.instance.config, self.instance.secrets)
+        stored = self.instance.config
+        # A setting that came with a newer version of the portal, and is left empty, changes nothing.
+        said = {name: value for name, value in config.items() if value not in ("", None) or name in stored}
+        self.changed_settings = (said, secrets) != (stored, self.instance.secrets)
         self._new_settings = (config, secrets)
         if self.changed_settings:
             cleaned["enabled"] = False

@@ -15,6 +15,9 @@ class Reason(NamedTuple):
     again: bool = True  # whether trying again can help
 
 
+# RFC 3463: no such mailbox, host or syntax, moved away, null MX; mailbox disabled.
+BAD_ADDRESS = ("5.1.1", "5.1.2", "5.1.3", "5.1.6", "5.1.10", "5.2.1")
+
 _AGAIN = _("Try again; it may work now.")
 _ADDRESS = _("Trying again will not help: the address has to be corrected.")
 _CHANNEL = _("Correct the channel's settings and send a test, then try again.")

@@ -1,4 +1,4 @@
-"""Channel credentials at rest: JSON encrypted with MultiFernet; unreadable in dumps and history."""
+"""What is kept under a key: channel credentials (JSON encrypted with MultiFernet), hashed addresses, signed ids."""
 
 import base64
 import hashlib
@@ -48,3 +48,8 @@ def address_hash(medium: str, address: str) -> str:
     """A keyed hash of an address: lets a suppression outlive the erased person. Hex, 64 characters."""
     text = f"{medium}:{address.strip().lower()}"
     return hmac.new(b"address:" + settings.SECRET_KEY.encode(), text.encode(), hashlib.sha256).hexdigest()
+
+
+def key_signature(key: str) -> str:
+    """Proves that a delivery's key in a Message-ID is of us when a bounce brings it back. Hex, 16 characters."""
+    return hmac.new(b"message-id:" + settings.SECRET_KEY.encode(), key.encode(), hashlib.sha256).hexdigest()[:16]

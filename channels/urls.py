@@ -8,5 +8,6 @@ urlpatterns = [
     path("outbox/<slug:name>/html/", views.outbox_html, name="outbox_html"),
     path("unsubscribe/<str:token>/", views.unsubscribe, name="unsubscribe"),
     path("api/in-app.json", in_app.view, name="in_app"),
+    path("events/receipts/<int:channel_id>/", webhooks.receipt, name="receipt"),
     path("events/sns/<int:channel_id>/", webhooks.sns_events, name="sns_events"),
 ]

@@ -6,18 +6,20 @@ No session and no cookie: what is signed is believed, and nothing else is.
 import json
 import logging
 import secrets
+from datetime import datetime
 
 from django.http import HttpRequest, HttpResponse
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_POST
 
-from . import aws_events, events, sns
+from . import aws_events, events, receipts, sns
 from .errors import DeliveryError
 from .models import Channel
 
 log = logging.getLogger(__name__)
 # SNS carries 256 KiB, in which JSON may double every quote and backslash; and the envelope around it.
 MAX_BODY = 600 * 1024
+MAX_RECEIPT = 64 * 1024
 AGAIN_SECONDS = 20
 
 
@@ -78,8 +80,40 @@ def _count(channel: Channel, note: sns.Note) -> HttpResponse:
         event = None
     if event is None:
         return _say(202, "Nothing to count.")
+    return _take_in(channel, f"sns:{channel.pk}", note.id, event, note.at)
+
+
+@csrf_exempt  # signed with the channel's secret, as the messages of SNS with that of AWS
+@require_POST
+def receipt(request: HttpRequest, channel_id: int) -> HttpResponse:
+    """What became of one message of a channel, told by whoever has the channel's secret for receipts.
+
+    Answers as sns_events does; 400 names the field, its value and the fix.
+    """
+    channel = Channel.objects.filter(pk=channel_id).first()
+    secret = channel.secrets.get("receipts_secret") if channel else ""
+    if not channel or not secret:
+        return _refuse(channel_id, 404, "No secret for receipts is set for this channel.")
+    if int(request.META.get("CONTENT_LENGTH") or 0) > MAX_RECEIPT:
+        return _refuse(channel_id, 413, "The body is too long.")
     try:
-        new = events.take_in(channel, f"sns:{channel.pk}", note.id, event, note.at)
+        event_id, at = receipts.verify(secret, request.body, request.headers)
+    except receipts.Refused as error:
+        return _refuse(channel_id, 403, str(error))
+    can = channel.capabilities
+    try:
+        event = receipts.read(json.loads(request.body), can.medium if can else "")
+    except (ValueError, RecursionError) as error:
+        said = "The body is not JSON." if isinstance(error, json.JSONDecodeError | RecursionError) else str(error)
+        return _refuse(channel_id, 400, said)
+    return _take_in(channel, f"receipt:{channel.pk}", event_id, event, at)
+
+
+def _take_in(
+    channel: Channel, source: str, event_id: str, event: events.Receipt | events.Reply, at: datetime
+) -> HttpResponse:
+    try:
+        new = events.take_in(channel, source, event_id, event, at)
     except events.TooEarly:
         return _refuse(channel.pk, 503, "The message is just being sent.")
     return _say(200, "Counted." if new else "Counted before.")

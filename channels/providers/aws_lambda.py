@@ -14,6 +14,7 @@ from channels.errors import DeliveryError, Permanent, Throttled, Transient, Unce
 from . import aws
 from .base import Addressee, Capabilities, Message, Outcome
 from .http import patience
+from .receipts import ReceiptsForm
 
 # Lambda could not start the function, which passes; it says so with a status of 409 or 5xx.
 NOT_STARTED = {
@@ -44,7 +45,7 @@ BROKEN = {
 OF_ONE = {"InvalidRequestContentException", "RequestTooLargeException", "SerializedRequestEntityTooLargeException"}
 
 
-class AwsLambdaForm(aws.AwsForm):
+class AwsLambdaForm(ReceiptsForm, aws.AwsForm):
     function = forms.CharField(
         label=gettext_lazy("Function"),
         max_length=256,
@@ -94,8 +95,7 @@ class AwsLambda(aws.AwsProvider):
     service = "lambda"
 
     def send(self, message: Message, recipients: Sequence[Addressee]) -> list[Outcome]:
-        payload = json.dumps(_payload(message), ensure_ascii=False).encode()
-        return [self._invoke_one(payload) for _one in recipients]
+        return [self._invoke_one(json.dumps(_payload(message, one), ensure_ascii=False).encode()) for one in recipients]
 
     def _invoke_one(self, payload: bytes) -> Outcome:
         client = self.client
@@ -127,7 +127,7 @@ class AwsLambda(aws.AwsProvider):
         return ""
 
 
-def _payload(message: Message) -> dict[str, Any]:
+def _payload(message: Message, one: Addressee) -> dict[str, Any]:
     parts = message.parts
     return {
         "message": json.loads(parts["json"]),
@@ -136,6 +136,7 @@ def _payload(message: Message) -> dict[str, Any]:
         "locale": message.locale,
         "thread": message.thread,
         "reference": message.reference,
+        "delivery": one.key,
     }
 
 

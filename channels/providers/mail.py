@@ -12,6 +12,8 @@ from html import escape
 
 from django.conf import settings
 
+from channels.secrets import key_signature
+
 from .base import TOKEN, Addressee, Message, personalise
 
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
@@ -77,9 +79,12 @@ def unsubscribe_headers(one: Addressee) -> dict[str, str]:
 
 
 def message_id(message: Message, one: Addressee, domain: str) -> str:
-    """The same for a recipient's copy of a message however often it is tried, and for nothing else."""
-    key = one.key or secrets.token_hex(8)
-    return f"<{_id(key)}.{_id(message.thread)}@{domain}>"
+    """The same for a recipient's copy of a message however often it is tried, and for nothing else.
+
+    Signed: what comes back about it can only be of somebody who has it, and never be guessed for another recipient.
+    """
+    key = _id(one.key or secrets.token_hex(8))
+    return f"<{key}.{_id(message.thread)}.{key_signature(key)}@{domain}>"
 
 
 def _id(text: str) -> str:

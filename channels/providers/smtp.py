@@ -13,14 +13,14 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from channels.errors import DeliveryError, Permanent, Throttled, Transient, Uncertain
+from channels.reasons import BAD_ADDRESS
 
 from .base import Addressee, Capabilities, Message, Outcome, Provider
 from .mail import Letter, ascii_address
+from .receipts import ReceiptsForm
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 ENHANCED = re.compile(r"\b([245]\.\d{1,3}\.\d{1,3})\b")
-# RFC 3463: no such mailbox, host or syntax, moved away, null MX; mailbox disabled.
-BAD_ADDRESS = ("5.1.1", "5.1.2", "5.1.3", "5.1.6", "5.1.10", "5.2.1")
 # Servers without enhanced codes only say it in words.
 UNKNOWN_USER = re.compile(r"\b(unknown|no such|does ?n[o']t exist|not found)\b", re.I)
 SLOW_DOWN = re.compile(r"\b4\.(3\.2|4\.5)\b|throttl|\brate\b|too many|quota exceeded|slow down", re.I)
@@ -28,7 +28,7 @@ SLOW_DOWN = re.compile(r"\b4\.(3\.2|4\.5)\b|throttl|\brate\b|too many|quota exce
 Reply = tuple[int, bytes]  # code and text, as smtplib has them
 
 
-class SmtpForm(forms.Form):
+class SmtpForm(ReceiptsForm):
     host = forms.CharField(
         label=gettext_lazy("Server"),
         max_length=253,
@@ -67,6 +67,14 @@ class SmtpForm(forms.Form):
         help_text=gettext_lazy("What recipients see as the sender. The server must be allowed to send for its domain."),
     )
     from_name = forms.CharField(label=gettext_lazy("From name"), required=False, max_length=80)
+    bounce_address = forms.EmailField(
+        label=gettext_lazy("Bounce address"),
+        required=False,
+        help_text=gettext_lazy(
+            "Optional: where mail servers return what they could not deliver (the envelope's sender). Empty: the From "
+            "address. Hand what arrives there to “manage.py take_bounces”."
+        ),
+    )
     timeout = forms.IntegerField(
         label=gettext_lazy("Timeout"),
         min_value=1,
@@ -75,14 +83,17 @@ class SmtpForm(forms.Form):
         help_text=gettext_lazy("Seconds to wait for the server, 1 to 15."),
     )
 
+    field_order = [  # and last the secret for receipts
+        *("host", "port", "security", "user", "password"),
+        *("from_address", "from_name", "bounce_address", "timeout"),
+    ]
+
     def clean_from_address(self) -> str:
-        try:
-            return ascii_address(self.cleaned_data["from_address"])
-        except ValueError:
-            raise forms.ValidationError(
-                _("“%(value)s” cannot be a sender; use plain letters before the @.")
-                % {"value": self.cleaned_data["from_address"]}
-            ) from None
+        return _sender(self.cleaned_data["from_address"])
+
+    def clean_bounce_address(self) -> str:
+        address = self.cleaned_data["bounce_address"]
+        return _sender(address) if address else ""
 
     def clean(self) -> dict[str, Any]:
         data = super().clean() or self.cleaned_data
@@ -98,6 +109,14 @@ class SmtpForm(forms.Form):
         return data
 
 
+def _sender(address: str) -> str:
+    try:
+        return ascii_address(address)
+    except ValueError:
+        text = _("“%(value)s” cannot be a sender; use plain letters before the @.")
+        raise forms.ValidationError(text % {"value": address}) from None
+
+
 class Smtp(Provider):
     """One connection, kept from call to call; a message's bytes are prepared once."""
 
@@ -109,6 +128,10 @@ class Smtp(Provider):
     _smtp: smtplib.SMTP | None = None
     _letter: Letter | None = None
     _used = False  # whether the connection has carried something already, and may have gone stale since
+
+    @property
+    def _envelope_sender(self) -> str:
+        return self.config.get("bounce_address") or self.config["from_address"]
 
     def send(self, message: Message, recipients: Sequence[Addressee]) -> list[Outcome]:
         if self._letter is None or self._letter.message is not message:
@@ -164,7 +187,7 @@ class Smtp(Provider):
 
         A connection that the server closed after its last message is opened anew, once.
         """
-        envelope = f"MAIL FROM:<{self.config['from_address']}>\r\nRCPT TO:<{address}>\r\nDATA\r\n".encode("ascii")
+        envelope = f"MAIL FROM:<{self._envelope_sender}>\r\nRCPT TO:<{address}>\r\nDATA\r\n".encode("ascii")
         smtp, stale = self._smtp or self._connect(), self._used
         self._used = True
         handed_over = not body
@@ -275,7 +298,7 @@ class Smtp(Provider):
         kept = self._used
         try:
             smtp = self._smtp or self._connect()
-            code, reply = smtp.mail(self.config["from_address"])
+            code, reply = smtp.mail(self._envelope_sender)
         except (smtplib.SMTPException, OSError) as error:
             self._drop()
             if kept:

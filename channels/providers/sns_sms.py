@@ -12,11 +12,12 @@ from channels.errors import DeliveryError, Permanent
 
 from . import aws, eum
 from .base import Addressee, Capabilities, Message, personalise
+from .receipts import ReceiptsForm
 
 MAX_CHARACTERS = 1600
 
 
-class SnsSmsForm(aws.AwsForm):
+class SnsSmsForm(ReceiptsForm, aws.AwsForm):
     sender_id = forms.CharField(
         label=gettext_lazy("Sender ID"),
         required=False,

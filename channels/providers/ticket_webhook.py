@@ -16,6 +16,7 @@ from channels.errors import Permanent, Throttled, Uncertain
 
 from .base import Addressee, Capabilities, Message, Outcome
 from .http import HttpProvider
+from .receipts import ReceiptsForm
 from .strangers import said
 from .tickets import comment, ticket_of
 from .webhook import WebhookForm, secrets_of, signed
@@ -25,7 +26,7 @@ MAX_COMMENT = 65_535  # characters
 OF_ONE = {404, 409, 410, 422}
 
 
-class TicketWebhookForm(WebhookForm):
+class TicketWebhookForm(ReceiptsForm, WebhookForm):
     url = forms.CharField(
         label=gettext_lazy("Address of the receiver"),
         max_length=2000,

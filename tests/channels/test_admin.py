@@ -137,6 +137,17 @@ def test_changed_settings_switch_it_off_and_say_so(client, manager, change):
     assert any("off until a test succeeds" in str(m) for m in answer.context["messages"])
 
 
+def test_a_setting_that_came_with_a_newer_version_changes_nothing_while_it_is_empty(client, manager):
+    channel = smtp()
+    assert "bounce_address" not in channel.config
+    client.post(page(channel), posted(channel, name="New name"))
+    channel.refresh_from_db()
+    assert (channel.name, channel.enabled) == ("New name", True)
+    client.post(page(channel), posted(channel, setting_bounce_address="bounces@example.org"))
+    channel.refresh_from_db()
+    assert (channel.config["bounce_address"], channel.enabled) == ("bounces@example.org", False)
+
+
 def test_renaming_keeps_it_on_and_what_a_worker_wrote_meanwhile(client, manager, monkeypatch):
     channel = smtp()
     original = Channel.save

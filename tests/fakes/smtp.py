@@ -24,6 +24,7 @@ class Mailbox:
 
     def __init__(self) -> None:
         self.raw: list[tuple[str, bytes]] = []  # (recipient, message)
+        self.senders: list[str] = []  # of the envelopes
         self.connections = 0
         self.scripts: dict[str, deque[str | None]] = defaultdict(deque)
 
@@ -53,6 +54,7 @@ class Mailbox:
         if reply:
             return reply
         envelope.mail_from = address
+        self.senders.append(address)
         return "250 2.1.0 OK"
 
     async def handle_RCPT(self, server: SMTP, session: Any, envelope: Any, address: str, options: list[str]) -> str:

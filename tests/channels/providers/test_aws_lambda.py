@@ -54,6 +54,7 @@ def test_its_request_fits_the_model_and_carries_the_event(function, fake):
         "locale": "en",
         "thread": "incident-9f3kabcd",
         "reference": "dispatch-42",
+        "delivery": "42-0",
     }
 
 

@@ -78,6 +78,13 @@ def test_it_numbers_messages_stably_and_uniquely(smtp, server):
     assert [f"<{ref}>" for ref in refs] == [m["Message-ID"] for m in server.mailbox.messages]
 
 
+def test_it_asks_for_bounces_at_an_address_of_their_own(make_provider, server):
+    make_provider("smtp", **config(server, bounce_address="bounces@example.org")).send(make_message(), addressees(1))
+    [mail] = server.mailbox.messages
+    assert server.mailbox.senders == ["bounces@example.org"]
+    assert mail["From"].endswith("<status@example.org>")
+
+
 def test_it_cannot_be_made_to_write_headers(smtp, server):
     evil = Addressee(
         "customer@example.com",
