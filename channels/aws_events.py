@@ -4,8 +4,12 @@
   "Amazon SNS notification contents" (notificationType, without tags).
 - AWS End User Messaging SMS User Guide, "Example event data", "Event types for SMS, MMS, and voice", and "Example of
   a two-way SMS message payload".
+- AWS End User Messaging Social User Guide, "Message and event format" and "WhatsApp message status"; inside it, Meta's
+  webhook of the field `messages`.
+- Amazon SNS Developer Guide, "Mobile app events": DeliveryFailure.
 """
 
+import json
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -38,6 +42,7 @@ NOT_ARRIVED = {
     "TTL_EXPIRED",
     "UNREACHABLE",
 }
+GONE = {"EndpointDisabled", "InvalidPlatformToken"}  # endpoints whose app was removed, or whose token is old
 # Words of a whole message. HELP is answered by AWS itself.
 STOP = {"STOP", "STOPALL", "UNSUBSCRIBE", "CANCEL", "END", "QUIT", "ARRESTA", "ANNULLA", "BASTA", "DISISCRIVIMI"}
 START = {"START", "UNSTOP"}
@@ -48,7 +53,11 @@ def read(event: Any) -> Receipt | Reply | None:
     if not isinstance(event, dict):
         return None
     if "originationNumber" in event and "messageBody" in event:
-        return _reply(event)
+        return _reply("sms", event["originationNumber"], event["messageBody"])
+    if "whatsAppWebhookEntry" in event:
+        return _whatsapp(event)
+    if event.get("EventType") == "DeliveryFailure":
+        return _push(event)
     kind = _text(event.get("eventType") or event.get("notificationType"))
     if "mail" in event:
         return _email(kind, event)
@@ -115,11 +124,47 @@ def _phone(what: str, kind: str, event: Mapping[str, Any]) -> Receipt | None:
     return None  # on its way; or UNKNOWN: the network said nothing for 72 hours
 
 
-def _reply(event: Mapping[str, Any]) -> Reply | None:
-    word = re.sub(r"[\W_]+", "", _text(event["messageBody"])).upper()
-    if word in STOP | START:
-        return Reply("sms", _text(event["originationNumber"], 40), stop=word in STOP)
-    return None
+def _reply(medium: str, number: Any, words: Any) -> Reply | None:
+    word = re.sub(r"[\W_]+", "", _text(words)).upper()
+    return Reply(medium, _text(number, 40), stop=word in STOP) if word in STOP | START else None
+
+
+# ── WhatsApp ────────────────────────────────────────────────────────────────
+
+
+def _whatsapp(event: Mapping[str, Any]) -> Receipt | Reply | None:
+    """Meta's words in AWS's envelope: the one knows the recipient's number, the other the id that SendMessage gave."""
+    try:
+        entry = json.loads(_text(event["whatsAppWebhookEntry"], 500_000))
+    except (ValueError, RecursionError):
+        return None
+    value = _dict(_dict(_first(_dict(entry).get("changes"))).get("value"))
+    if said := _dict(_first(value.get("messages"))):
+        return _reply("whatsapp", f"+{_text(said.get('from'), 40)}", _dict(said.get("text")).get("body"))
+    status = _dict(_first(value.get("statuses")))
+    about = {
+        "ref": _text(event.get("messageId"), 200),
+        "address": f"+{_text(status.get('recipient_id'), 40)}",
+    }
+    if status.get("status") in ("delivered", "read"):
+        return Receipt(DELIVERED, **about)
+    if status.get("status") != "failed":
+        return None  # sent: it is on its way
+    error = _dict(_first(status.get("errors")))
+    code = error.get("code")
+    detail = _text(_dict(error.get("error_data")).get("details")) or _text(error.get("title"))
+    return Receipt(FAILED, code=f"WhatsApp {code}" if isinstance(code, int) else "failed", detail=detail, **about)
+
+
+# ── Push ────────────────────────────────────────────────────────────────────
+
+
+def _push(event: Mapping[str, Any]) -> Receipt:
+    """Google or Apple refused for good what SNS had taken."""
+    code = _text(event.get("FailureType"), 80)
+    bad = Suppression.Reason.BOUNCED if code in GONE else ""
+    about = {"ref": _text(event.get("MessageId"), 200), "address": _text(event.get("EndpointArn"), 2000)}
+    return Receipt(FAILED, bad, code or "failed", _text(event.get("FailureMessage")), **about)
 
 
 # ── Whatever a field holds ──────────────────────────────────────────────────

@@ -27,13 +27,17 @@ _RULES: list[tuple[str, Reason]] = [
     (r"^stopped$", Reason(_("Unsubscribed, or erased, in the meantime"), _("Nothing to do: this is as it should be."))),
     (r"^worker-stopped$", Reason(_("The worker was stopped while it handed these over"), _AGAIN)),
     (r"^too-many-tries$", Reason(_("Tried several times, without success"), _AGAIN)),
-    (r"opted.?out|suppress", Reason(_("The recipient does not want messages from this sender"), _ADDRESS, False)),
     (
-        r"^(TEXT|MEDIA)_(CARRIER_)?UNREACHABLE$|_TTL_EXPIRED$|^VOICE_(BUSY|NO_ANSWER|FAILED)$",
+        r"opted.?out|suppress|^WhatsApp 131050$",
+        Reason(_("The recipient does not want messages from this sender"), _ADDRESS, False),
+    ),
+    (
+        r"^(TEXT|MEDIA)_(CARRIER_)?UNREACHABLE$|_TTL_EXPIRED$|^VOICE_(BUSY|NO_ANSWER|FAILED)$|^WhatsApp 131026$",
         Reason(_("The phone could not be reached"), _AGAIN),
     ),
     (
-        r"^bounced$|^TEXT_INVALID$|\b5\.1\.|\b5\.2\.1\b|invalid.?(phone|destination|number|address)|bad-syntax|unreachable",
+        r"^bounced$|^TEXT_INVALID$|\b5\.1\.|\b5\.2\.1\b|invalid.?(phone|destination|number|address)|bad-syntax|unreachable"
+        r"|^EndpointDisabled$|^InvalidPlatformToken$",
         Reason(_("The address does not exist"), _ADDRESS, False),
     ),
     (r"mailbox.?full|\b[45]\.2\.2\b|\b[45]52\b", Reason(_("The mailbox is full"), _AGAIN)),

@@ -69,7 +69,6 @@ class EumWhatsAppForm(aws.AwsForm):
         help_text=gettext_lazy("One that AWS offers in this region, as in v20.0."),
         error_messages={"invalid": gettext_lazy("Write the version as Meta does, as in v20.0.")},
     )
-    events_topic_arn = None  # type: ignore[assignment]  # the portal does not read WhatsApp's events
     field_order = ["phone_number_id", "template", "language_en", "language_it", "api_version"]
 
 

@@ -37,7 +37,6 @@ class SnsPushForm(aws.AwsForm):
         ],
     )
     region = None  # type: ignore[assignment]  # the ARN names it; Django drops the field
-    events_topic_arn = None  # type: ignore[assignment]  # what becomes of a notification is not told
     field_order = ["application_arn"]
 
 

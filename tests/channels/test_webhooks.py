@@ -10,7 +10,7 @@ from django.test import Client
 from django.utils import timezone
 
 from channels import aws_events, delivery, events, reasons, sns
-from channels.models import Batch, Channel, Delivery, Dispatch, ProviderEvent, Suppression
+from channels.models import Batch, Channel, Delivery, Dispatch, ProviderEvent, Recipient, Suppression
 from channels.secrets import address_hash
 from tests import make
 from tests.fakes import aws
@@ -255,6 +255,97 @@ def test_without_context_it_is_found_by_number_and_reference(sms):
     row = sent(sms)
     tell(sms, phone("TEXT_DELIVERED", row, context={}))
     assert now(row) == ("delivered", "")
+
+
+# ── WhatsApp and mobile push ──
+
+
+@pytest.fixture
+def whatsapp():
+    return make.channel("eum_whatsapp", config={**AWS})
+
+
+def meta(row, **value):
+    """What Meta says, in the envelope of End User Messaging Social."""
+    value = {"messaging_product": "whatsapp", "metadata": {"phone_number_id": "1"}, **value}
+    entry = {"id": "2", "changes": [{"field": "messages", "value": value}]}
+    return {
+        "context": {"MetaWabaIds": [], "MetaPhoneNumberIds": []},
+        "whatsAppWebhookEntry": json.dumps(entry),
+        "aws_account_id": "123456789012",
+        "message_timestamp": "2026-11-26T08:00:00.271279391Z",
+        "messageId": row.provider_ref,
+    }
+
+
+def status(row, word, **more):
+    said = {"id": "wamid.HBg", "status": word, "timestamp": "1764144000", **more}
+    return meta(row, statuses=[{**said, "recipient_id": row.recipient.address.removeprefix("+")}])
+
+
+REFUSED = {"code": 131026, "title": "Message undeliverable", "error_data": {"details": "Not a WhatsApp number."}}
+
+
+@pytest.mark.parametrize(
+    ("word", "more", "after", "detail"),
+    [
+        ("delivered", {}, ("delivered", ""), ""),
+        ("read", {}, ("delivered", ""), ""),
+        ("failed", {"errors": [REFUSED]}, ("failed", "WhatsApp 131026"), "Not a WhatsApp number."),
+        ("failed", {"errors": [{"code": 131000, "title": "Something"}]}, ("failed", "WhatsApp 131000"), "Something"),
+        ("failed", {}, ("failed", "failed"), ""),
+        ("sent", {}, ("sent", ""), ""),
+        ("warning", {}, ("sent", ""), ""),
+    ],
+)
+def test_what_whatsapp_says_is_recorded(whatsapp, word, more, after, detail):
+    row = sent(whatsapp)
+    assert tell(whatsapp, status(row, word, **more)).status_code == (202 if after[0] == "sent" else 200)
+    assert now(row) == after
+    assert row.detail == detail
+
+
+def test_stop_and_start_on_whatsapp_are_obeyed_there_and_not_by_sms(whatsapp):
+    row = sent(whatsapp)
+    for word, expected in (("Stop.", ["unsubscribed"]), ("hello", ["unsubscribed"]), ("START", [])):
+        said = {"from": row.recipient.address.removeprefix("+"), "id": "x", "type": "text", "text": {"body": word}}
+        tell(whatsapp, meta(row, messages=[said]))
+        assert stopped(row) == expected
+        assert not Suppression.objects.exclude(medium="whatsapp").exists()
+
+
+@pytest.mark.parametrize(
+    "entry", ["", "{", "[]", "7", '{"changes": 7}', '{"changes": [{"value": {"statuses": [{}]}}]}', "[" * 99_999, None]
+)
+def test_an_odd_entry_of_whatsapp_changes_nothing(whatsapp, entry):
+    row = sent(whatsapp)
+    assert tell(whatsapp, meta(row) | {"whatsAppWebhookEntry": entry}).status_code == 202
+    assert now(row) == ("sent", "")
+
+
+@pytest.mark.parametrize(
+    ("kind", "suppressed"),
+    [("EndpointDisabled", ["bounced"]), ("InvalidPlatformToken", ["bounced"]), ("PlatformApplicationDisabled", [])],
+)
+def test_a_phone_that_refuses_a_notification_is_recorded(kind, suppressed):
+    channel = make.channel("sns_push", config={**AWS, "application_arn": ""})
+    endpoint = "arn:aws:sns:eu-south-1:123456789012:endpoint/GCM/portal/5e3e9847"
+    row = sent(channel, person=Recipient.objects.create(medium="push", address=endpoint))
+    event = {
+        "DeliveryAttempts": 1,
+        "EndpointArn": endpoint,
+        "EventType": "DeliveryFailure",
+        "FailureMessage": "Not taken",
+        "FailureType": kind,
+        "MessageId": row.provider_ref,
+        "Resource": "arn:aws:sns:eu-south-1:123456789012:app/GCM/portal",
+        "Service": "SNS",
+        "Time": "2026-11-26T08:00:00.000Z",
+    }
+    assert tell(channel, event).status_code == 200
+    assert now(row) == ("failed", kind)
+    assert row.detail == "Not taken"
+    assert stopped(row) == suppressed
 
 
 def test_every_event_type_of_aws_is_known():
@@ -544,6 +635,10 @@ def test_the_page_of_an_update_shows_it(ses, monkeypatch):
         ("TEXT_BLOCKED", "The provider refused the message"),
         ("Reject", "The provider refused the message"),
         ("transient-bounce", "The receiving server could not be reached or did not answer"),
+        ("WhatsApp 131026", "The phone could not be reached"),
+        ("WhatsApp 131050", "The recipient does not want messages from this sender"),
+        ("InvalidPlatformToken", "The address does not exist"),
+        ("EndpointDisabled", "The address does not exist"),
     ],
 )
 def test_a_person_can_read_why(code, words):
