@@ -15,11 +15,9 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from functools import cache
 from typing import Any, NamedTuple
 
 from django.conf import settings
-from django.core import signing
 from django.db import connection, transaction
 from django.db.models import Count, F, Max, Q, QuerySet, Sum
 from django.db.models.functions import Now
@@ -28,13 +26,12 @@ from django.utils.html import escape
 from django.utils.translation import get_language
 from django.utils.translation import gettext as _
 
-from . import circuit, pace
+from . import circuit, links, pace
 from .errors import DeliveryError, Permanent, Throttled, Transient, Uncertain
 from .models import Batch, Channel, Delivery, Dispatch, Recipient, Suppression
 from .providers.base import Addressee, Message, Outcome, Provider
 
 log = logging.getLogger(__name__)
-UNSUBSCRIBE_SALT = "channels.unsubscribe"
 Row = tuple[int, str, str, str, str]  # recipient, status, code, detail, the provider's reference
 
 
@@ -436,9 +433,9 @@ class _Values(Mapping[str, str]):
 
     def _sign(self, token: str) -> str:
         if token == "unsubscribe_url":
-            return unsubscribe_url(self._person)
+            return links.unsubscribe_url(self._person.pk)
         link = self._links[token]
-        signed = _signer(link["salt"], settings.SECRET_KEY).sign_object([link["subject"], self._person.pk])
+        signed = links.signed(link["salt"], [link["subject"], self._person.pk])
         return f"{settings.PORTAL_URL}{link['path']}{signed}/"
 
     def __iter__(self) -> Iterator[str]:
@@ -451,17 +448,6 @@ class _Values(Mapping[str, str]):
 def _addressee(dispatch: Dispatch, person: Person) -> Addressee:
     key = f"{dispatch.pk}-{person.pk}"
     return Addressee(person.address, person.name, key, _Values(dispatch, person), person.attributes)
-
-
-def unsubscribe_url(person: Person | Recipient) -> str:
-    """The one-click address of RFC 8058 for one recipient."""
-    return f"{settings.PORTAL_URL}/unsubscribe/{_signer(UNSUBSCRIBE_SALT, settings.SECRET_KEY).sign_object(person.pk)}/"
-
-
-@cache
-def _signer(salt: str, key: str) -> signing.TimestampSigner:
-    """As signing.dumps() makes one for each call; signing.loads() reads what it signs."""
-    return signing.TimestampSigner(key=key, salt=salt)
 
 
 def _worth_repeating(error: DeliveryError | None, provider: Provider) -> bool:

@@ -16,7 +16,7 @@ from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_http_methods, require_safe
 
 from . import mailbox
-from .delivery import UNSUBSCRIBE_SALT
+from .links import UNSUBSCRIBE_SALT
 from .models import Recipient, Suppression
 
 PAGE = 50

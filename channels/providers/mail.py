@@ -8,6 +8,7 @@ import re
 import secrets
 from email.header import Header
 from email.utils import formataddr, formatdate
+from functools import lru_cache
 from html import escape
 
 from django.conf import settings
@@ -28,13 +29,18 @@ def one_line(text: str) -> str:
 def ascii_address(address: str) -> str:
     """An address as it goes on the wire, its domain in IDNA. Raises ValueError if that cannot be."""
     local, _at, domain = address.rpartition("@")
-    try:
-        plain = f"{local}@{domain.encode('idna').decode()}"
-    except UnicodeError:
-        plain = ""
+    plain = f"{local}@{_idna(domain)}"
     if not ADDRESS.fullmatch(plain):
         raise ValueError(f"{address[:80]!r} cannot be written to")
     return plain
+
+
+@lru_cache(4096)  # a large audience has few domains
+def _idna(domain: str) -> str:
+    try:
+        return domain.encode("idna").decode()
+    except UnicodeError:
+        return ""
 
 
 def mailbox(address: str, name: str = "") -> str:

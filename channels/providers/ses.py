@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 from html import escape
 from typing import Any
 
@@ -61,12 +62,23 @@ class Ses(aws.AwsProvider):
     service = "sesv2"
 
     _bulk: "Bulk | None" = None
+    _body = b""  # of the call being made
     _rate: float | None = None
 
     def __init__(self, config: Mapping[str, Any]) -> None:
         super().__init__(config)
         if config.get("mode") == "bulk":
             self.capabilities = replace(type(self).capabilities, max_batch=BULK)  # type: ignore[misc]
+
+    @cached_property
+    def client(self) -> Any:
+        client = super().client
+        # The SDK walks through every field of every entry, in Python: a third of what a recipient costs. All that
+        # SendBulkEmail takes is a JSON body of these very names, so ours takes the place of the SDK's own.
+        client.meta.events.register(
+            "before-call.sesv2.SendBulkEmail", lambda params, **_: params.update(body=self._body)
+        )
+        return client
 
     def send(self, message: Message, recipients: Sequence[Addressee]) -> list[Outcome]:
         if self.config.get("mode") == "bulk":
@@ -85,8 +97,9 @@ class Ses(aws.AwsProvider):
                 outcomes[n] = Outcome(error=Permanent("bad-syntax", str(error)))
         if entries:
             client = self.client
+            self._body = json.dumps({**self._bulk.request, "BulkEmailEntries": list(entries.values())}).encode()
             try:
-                reply = client.send_bulk_email(**self._bulk.request, BulkEmailEntries=list(entries.values()))
+                reply = client.send_bulk_email(DefaultContent={}, BulkEmailEntries=[])  # of _body, see client
             except aws.SDK_ERRORS as error:
                 found = self._failure(error)
                 if aws.code_of(error) not in OF_ONE or self._is_about_us(found):

@@ -18,6 +18,9 @@ from urllib.parse import parse_qsl, unquote
 from xml.sax.saxutils import escape
 
 import botocore.session
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
 from botocore.model import OperationModel, ServiceModel, Shape
 from botocore.validate import ParamValidator
 
@@ -170,6 +173,10 @@ class _Handler(BaseHTTPRequestHandler):
             code = "InvalidClientTokenId" if self._protocol == "query" else "UnrecognizedClientException"
             self._fault(Fault(code, "The security token included in the request is invalid.", 403))
             return
+        if found[1] == ACCESS_KEY and not self._is_signed(body, found[2], found[3]):
+            self.fake.invalid.append("the signature does not match")
+            self._fault(Fault("SignatureDoesNotMatch", "The request signature we calculated does not match.", 403))
+            return
         operation, params = self._parse(body)
         step = self.fake.accept(operation, params, self.client_address)
         if isinstance(step, Fault):
@@ -186,6 +193,16 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(operation, step)
 
     do_GET = do_PUT = do_DELETE = do_POST
+
+    def _is_signed(self, body: bytes, region: str, service: str) -> bool:
+        """Whether the signature (version 4) is the one of these headers and this body."""
+        said = dict(re.findall(r"(\w+)=([^,]+)", self.headers["Authorization"]))
+        headers = {name: self.headers[name] for name in said["SignedHeaders"].split(";")}
+        request = AWSRequest(self.command, f"http://{self.headers['Host']}{self.path}", headers, body)
+        request.context["timestamp"] = self.headers["X-Amz-Date"]
+        signer = SigV4Auth(Credentials(ACCESS_KEY, SECRET_KEY), service, region)
+        text = signer.string_to_sign(request, signer.canonical_request(request))
+        return signer.signature(text, request) == said["Signature"]
 
     @property
     def _protocol(self) -> str:

@@ -13,7 +13,7 @@ from django.db.models import F
 from django.test import Client
 from django.utils import timezone
 
-from channels import delivery
+from channels import links
 from channels.models import Batch, Recipient
 from tests.fakes.aws import Drop, Hang
 from tests.fakes.http import Reply
@@ -312,7 +312,7 @@ def unsubscribe(ground: Ground) -> None:
     ground.publish()
     people = list(Recipient.objects.order_by("-id")[: ground.scale.people // 2])
     chosen = people[:: len(people) // UNSUBSCRIBED][:UNSUBSCRIBED]
-    links = [delivery.unsubscribe_url(one).partition("/unsubscribe/") for one in chosen]
+    links = [links.unsubscribe_url(one.pk).partition("/unsubscribe/") for one in chosen]
     ground.worker()
     ground.until_under_way()
     browser = Client(SERVER_NAME="127.0.0.1")

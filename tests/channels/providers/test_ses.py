@@ -315,6 +315,12 @@ def test_bulk_takes_fifty_in_one_call_that_fits_the_model(bulk, fake):
     ]
 
 
+def test_a_bulk_call_is_signed_with_the_channels_key(make_provider, fake):
+    provider = make_provider("ses", **CONFIG | {"secret_access_key": "another"}, mode="bulk")
+    with pytest.raises(Permanent, match="SignatureDoesNotMatch"):
+        provider.send(make_message(), addressees(2))
+
+
 def test_bulk_sends_the_words_that_single_sends(bulk, make_provider, fake):
     nasty = 'A {{ b }} {{{c}}} {{#each x}} [[name]] <b> & "q" [[unknown]]'
     message = make_message(parts={"subject": nasty, "text": nasty, "html": nasty})
