@@ -1,5 +1,6 @@
 """One process of the delivery engine: does what a task of the queue does, when it is told to."""
 
+import gc
 import resource
 import time
 from pathlib import Path
@@ -53,4 +54,6 @@ def peak_rss() -> int:
 if __name__ == "__main__":
     null.register()
     connection.ensure_connection()
+    gc.collect()
+    gc.freeze()  # as channels.worker does
     answer_lines({"expand": expand, "send": send})

@@ -7,6 +7,7 @@ that: batches and deliveries are the truth, and the sweeps find whatever is due.
 """
 
 import ctypes
+import gc
 import logging
 import os
 import signal
@@ -30,7 +31,7 @@ from django_q.models import OrmQ
 from django_q.tasks import async_task
 
 from . import queue
-from .models import Heartbeat
+from .models import Channel, Heartbeat
 
 log = logging.getLogger(__name__)
 PULSE = "PORTAL_WORKER_PULSE"  # environment: the file that the cluster touches at the start and end of each task
@@ -265,7 +266,23 @@ def run_cluster() -> None:
     if sys.platform == "linux":
         # A supervisor killed outright must not leave its cluster behind.
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    _load()
     Cluster().start()
+
+
+def _load() -> None:
+    """What the workers would load at their first use of it, before they are forked.
+
+    So the first message does not wait for an SDK, the workers share its memory, and the garbage collector, which looks
+    at everything again and again, leaves alone what stays for good.
+    """
+    with suppress(DatabaseError, InterfaceError):  # away for the moment: then at first use
+        for channel in Channel.objects.filter(enabled=True):
+            with suppress(Exception):  # whatever is wrong with one is said where it is used
+                channel.get_provider()
+    connections.close_all()  # none is shared with a fork
+    gc.collect()
+    gc.freeze()
 
 
 def _touch(pulse: str) -> None:
