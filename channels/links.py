@@ -27,9 +27,9 @@ def signed(salt: str, value: Any) -> str:
     return _signer(salt, settings.SECRET_KEY).sign_object(value, serializer=_Json)
 
 
-class _Json:
-    def dumps(self, value: Any) -> bytes:
-        return _encode(value).encode("latin-1")
+class _Json(signing.JSONSerializer):
+    def dumps(self, obj: Any) -> bytes:
+        return _encode(obj).encode("latin-1")
 
 
 class _Signer(signing.TimestampSigner):
