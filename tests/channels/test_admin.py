@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 from django.contrib import admin
 from django.contrib.admin.models import LogEntry
-from django.contrib.auth.models import Permission
+from django.contrib.auth.models import Permission, User
 from django.core.management import call_command
 from django.urls import reverse
 from django.utils import timezone
@@ -16,15 +16,21 @@ from incidents import roles
 from tests import make
 from tests.fakes.smtp import PASSWORD, USER, Mailbox, SmtpServer
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("world")]
 CANARY = "canary-9c1f-never-to-be-seen"
 LIST = "/admin/channels/channel/"
 
 
+@pytest.fixture(scope="module")
+def world(shared_world):
+    """Nobody but Giulia, a communications manager."""
+    make.communications_manager(username="giulia")
+
+
 @pytest.fixture
-def manager(client):
+def manager(client, db) -> User:
     """A communications manager, logged in."""
-    one = make.communications_manager()
+    one = User.objects.get(username="giulia")
     client.force_login(one)
     return one
 

@@ -13,7 +13,22 @@ from incidents import publishing
 from tests import make
 from tests.fakes.scripted import Scripted
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("world")]
+
+
+@pytest.fixture(scope="module")
+def world(shared_world) -> int:
+    """An update is published to 45 people on one channel, its audience found, nothing sent yet. Its dispatch's key.
+
+    They want to hear of one component only, and its group has a plan of its own: no other update is theirs.
+    """
+    component = make.component(group="Cards")
+    make.plan(make.channel(), locales=("en",)).component_groups.add(component.group)
+    make.recipients(45, component)
+    update = make.published(make.incident(None, component).updates.get())
+    dispatch = publishing.dispatches(update).get(purpose="update")
+    publishing.expand(dispatch)
+    return dispatch.pk
 
 
 @pytest.fixture
@@ -30,14 +45,9 @@ def scripted(monkeypatch):
 
 
 @pytest.fixture
-def sending(scripted):
-    """A published update to 45 people on one channel, its audience found, nothing sent yet."""
-    make.plan(make.channel(), locales=("en",))
-    make.recipients(45)
-    update = make.published(make.incident().updates.get())
-    dispatch = publishing.dispatches(update).get(purpose="update")
-    publishing.expand(dispatch)
-    return dispatch
+def sending(world, scripted, db):
+    """To 45 people on one channel, its audience found, nothing sent yet."""
+    return publishing.Dispatch.objects.get(pk=world)
 
 
 def run(dispatch) -> delivery.Progress:

@@ -1,11 +1,13 @@
 """Events of providers come in: over HTTP, signed, and each counts once whatever the order."""
 
+import importlib
 import itertools
 import json
 import logging
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from django.db import connection
 from django.test import Client
 from django.utils import timezone
 
@@ -16,8 +18,7 @@ from tests import make
 from tests.fakes import aws
 from tests.fakes import sns as fake
 
-# Deliveries that nobody published: what is sent is not the matter here.
-pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("unguarded")]
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("world")]
 _n = itertools.count(1)
 AWS = {"region": "eu-south-1", "access_key_id": aws.ACCESS_KEY, "events_topic_arn": fake.TOPIC}
 REF = "0102018f-0000-4000-8000-000000000001-000000"
@@ -29,14 +30,22 @@ def certified(monkeypatch):
     monkeypatch.setattr(sns, "fetch", lambda url: pytest.fail("nothing needs fetching"))
 
 
-@pytest.fixture
-def ses():
-    return make.channel("ses", config={**AWS, "from_address": "status@example.org"})
+@pytest.fixture(scope="module")
+def world(shared_world):
+    """Two channels. Unguarded, for nobody publishes these deliveries: what is sent is not the matter here."""
+    importlib.import_module("incidents.migrations.0002_guards").drop(None, connection.schema_editor())
+    make.channel("ses", "Mail", config={**AWS, "from_address": "status@example.org"})
+    make.channel("eum_sms", "Texts", config={**AWS})
 
 
 @pytest.fixture
-def sms():
-    return make.channel("eum_sms", config={**AWS})
+def ses(db) -> Channel:
+    return Channel.objects.get(name="Mail")
+
+
+@pytest.fixture
+def sms(db) -> Channel:
+    return Channel.objects.get(name="Texts")
 
 
 def sent(channel, status="sent", ref=REF, person=None, **changes):

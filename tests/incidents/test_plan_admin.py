@@ -196,16 +196,18 @@ def test_components_are_given_from_the_persons_page_too(admin_client):
     assert list(Component.objects.for_user(person, "incidents.operate_component")) == [component]
 
 
-@pytest.mark.parametrize("model", ["communicationplan", "messagetemplate", "scenario", "component"])
-def test_lists_take_the_same_queries_for_one_and_for_many(model, admin_client, django_assert_max_num_queries):
+def test_lists_take_the_same_queries_for_one_and_for_many(admin_client, django_assert_max_num_queries):
+    models = ("communicationplan", "messagetemplate", "scenario", "component")
     counts = []
     for n in range(2):
         for i in range(3):
             make.plan(make.channel(), people=[("incident_manager", make.incident_manager())])
             make.scenario(f"s{n}{i}")
             make.component(group=f"Group {n}{i}")
-        admin_client.get(url(model, "changelist"))
-        with django_assert_max_num_queries(30) as captured:
+        counts.append({})
+        for model in models:
             admin_client.get(url(model, "changelist"))
-        counts.append(len(captured))
+            with django_assert_max_num_queries(30) as captured:
+                admin_client.get(url(model, "changelist"))
+            counts[-1][model] = len(captured)
     assert counts[0] == counts[1]

@@ -3,11 +3,12 @@
 from contextlib import closing
 
 import pytest
+from django.contrib.auth.models import User
 from django.urls import reverse
 from guardian.shortcuts import assign_perm
 
 from channels.forms import RecipientForm
-from channels.models import Delivery, Dispatch, Recipient
+from channels.models import Channel, Delivery, Dispatch, Recipient
 from incidents import declaring, linking, roles
 from incidents.checker import check
 from incidents.errors import NotAllowed, Refused
@@ -15,8 +16,15 @@ from incidents.models import Incident, IncidentTicket
 from tests import make
 from tests.fakes.http import FakeHttp, Reply
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("world")]
 SECRET = "whsec_MDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDA="
+
+
+@pytest.fixture(scope="module")
+def world(shared_world) -> int:
+    """Anna's incident, whose plan speaks through a help desk behind the signed webhook: its key."""
+    make.plan(make.channel("ticket_webhook", "Help desk", secrets={"signing_secret": SECRET}))
+    return make.incident(make.incident_manager(username="anna")).pk
 
 
 @pytest.fixture
@@ -26,21 +34,22 @@ def peer():
 
 
 @pytest.fixture
-def desk(peer):
-    """A help desk behind the signed webhook."""
-    config = {"url": f"{peer.url}/tickets"}
-    return make.channel("ticket_webhook", "Help desk", config=config, secrets={"signing_secret": SECRET})
+def desk(peer, db) -> Channel:
+    """The help desk, which listens."""
+    one = Channel.objects.get(name="Help desk")
+    one.config = {"url": f"{peer.url}/tickets"}
+    one.save()
+    return one
 
 
 @pytest.fixture
-def author():
-    return make.incident_manager()
+def author(db) -> User:
+    return User.objects.get(username="anna")
 
 
 @pytest.fixture
-def incident(author, desk):
-    make.plan(desk)
-    return make.incident(author)
+def incident(world: int, db) -> Incident:
+    return Incident.objects.get(pk=world)
 
 
 def url(incident: Incident, name: str = "tickets") -> str:
@@ -92,10 +101,10 @@ def test_a_linked_ticket_needs_no_subscription_and_a_subscribed_one_gets_nothing
     assert [call.json["ticket"] for call in peer.calls] == ["HELP-1"]
 
 
-def test_without_tickets_nothing_is_sent_and_nothing_is_wrong(author, desk, peer):
-    make.plan(desk, make.channel())
+def test_without_tickets_nothing_is_sent_and_nothing_is_wrong(author, incident, desk, peer):
+    incident.updates.get().channels.add(make.channel())
     make.recipients(2)
-    update = make.published(make.incident(author).updates.get())
+    update = make.published(incident.updates.get())
     make.deliver()
     assert update.status == "published"
     assert not peer.calls
@@ -188,10 +197,9 @@ def test_linking_twice_changes_nothing_and_says_so(author, incident, desk):
     assert IncidentTicket.objects.count() == Recipient.objects.filter(medium="ticket").count() == 1
 
 
-def test_one_that_is_none_is_named_and_nothing_is_linked(author):
+def test_one_that_is_none_is_named_and_nothing_is_linked(author, incident):
     config = {"subdomain": "example", "email": "a@example.org"}
     desk = make.channel("zendesk", "Zendesk", config=config, secrets={"api_token": "x"})
-    incident = make.incident(author)
     response = post(author, incident, help_desk=desk.pk, tickets="123, 12a4")
     assert response.status_code == 422
     page = response.content.decode()
@@ -272,9 +280,11 @@ def test_typed_html_stays_text(author, incident, desk):
     assert "&lt;b&gt;1&lt;/b&gt;" in page
 
 
-def test_without_a_help_desk_there_is_no_card(author):
-    make.plan(make.channel())
-    page = make.client(author).get(url(make.incident(author), "change")).content.decode()
+def test_without_a_help_desk_there_is_no_card(author, incident, desk):
+    incident.updates.get().channels.set([make.channel()])
+    incident.plan.channels.clear()
+    desk.delete()
+    page = make.client(author).get(url(incident, "change")).content.decode()
     assert 'id="tickets"' not in page
 
 

@@ -1,6 +1,7 @@
 from datetime import timedelta
 
 import pytest
+from django.contrib.auth.models import User
 from django.utils import timezone
 
 from channels import delivery
@@ -11,27 +12,39 @@ from incidents.models import Decision, IncidentUpdate, Stage
 from incidents.models.incident import component_states
 from tests import make
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("world")]
 Status = IncidentUpdate.Status
 Verb = Decision.Verb
 
 
-@pytest.fixture
-def author(db):
-    return make.incident_manager(first_name="Anna")
+@pytest.fixture(scope="module")
+def world(shared_world) -> int:
+    """Anna's draft for 30 + 12 people: its key.
+
+    They want to hear of one component only, and its group has a plan of its own: no other update is theirs.
+    """
+    anna = make.incident_manager(username="anna", first_name="Anna")
+    make.communications_manager(username="bruno", first_name="Bruno")
+    cards = make.component("Cards", group="Cards")
+    make.plan(make.channel()).component_groups.add(cards.group)
+    make.recipients(30, cards)
+    make.recipients(12, cards, locale="it")
+    return make.incident(anna, cards).updates.get().pk
 
 
 @pytest.fixture
-def approver(db):
-    return make.communications_manager(first_name="Bruno")
+def author(db) -> User:
+    return User.objects.get(username="anna")
 
 
 @pytest.fixture
-def draft(author) -> IncidentUpdate:
-    make.plan(make.channel())
-    make.recipients(30)
-    make.recipients(12, locale="it")
-    return make.incident(author).updates.get()
+def approver(db) -> User:
+    return User.objects.get(username="bruno")
+
+
+@pytest.fixture
+def draft(world: int, db) -> IncidentUpdate:
+    return IncidentUpdate.objects.get(pk=world)
 
 
 def verbs(update) -> list[str]:
