@@ -166,30 +166,28 @@ ALLOWED = {
 ALLOWED |= {(roles.SUPPORT_LEADS, "write"), (roles.MANAGERS, "report")}
 
 
-def attempt(verb: str, user: User) -> bool:
+def attempt(verb: str, user: User, incident: Incident) -> bool:
     """Whether this person gets through with one verb, on the road where it is taken."""
     client = make.client(user)
     if verb == "declare":
         return client.get(reverse("admin:incidents_incident_declare")).status_code == 200
     if verb == "report":
         return client.get(reverse("admin:feedback_report")).status_code == 200
-    incident = make.incident(make.incident_manager())
-    update = incident.updates.get()
+    if verb == "retry":
+        update = incident.updates.get(status="published")
+        url = reverse("admin:incidents_incidentupdate_retry", args=[update.pk])
+        data = {"channel": update.channels.get().pk, "status": "failed"}
+        return client.post(url, data).status_code in (302, 409)  # 409: nothing failed here
+    update = incident.updates.get(status="in_review")
     if verb == "write":
         update.withdraw(update.author)
         client.post(reverse("admin:incidents_incident_write", args=[incident.pk]))
         return incident.updates.filter(status="draft", author=user).exists()
-    update.submit(update.author)
-    if verb != "approve":
-        update.approve(make.communications_manager(), typed_count=update.reach().total)
-    if verb == "retry":
-        update.publish(make.incident_manager())
-        url = reverse("admin:incidents_incidentupdate_retry", args=[update.pk])
-        data = {"channel": update.channels.get().pk, "status": "failed"}
-        return client.post(url, data).status_code in (302, 409)  # 409: nothing failed here
+    if verb == "publish":
+        update.approve(make.communications_manager())
     try:
         if verb == "approve":
-            update.approve(user, typed_count=update.reach().total)
+            update.approve(user)
         else:
             update.publish(user)
     except NotAllowed:
@@ -198,11 +196,9 @@ def attempt(verb: str, user: User) -> bool:
 
 
 @pytest.mark.parametrize(("group", "verb"), list(itertools.product(GROUPS, VERBS)))
-def test_a_role_may_do_what_the_table_says(group: str | None, verb: str):
-    make.plan(make.channel())
-    make.recipients(1)
+def test_a_role_may_do_what_the_table_says(other_world: Incident, group: str | None, verb: str):
     user = make.user(*([group] if group else []), roles.ALL_COMPONENTS)
-    assert attempt(verb, user) == ((group, verb) in ALLOWED)
+    assert attempt(verb, user, other_world) == ((group, verb) in ALLOWED)
 
 
 @pytest.mark.parametrize("group", [g for g in GROUPS if g])
@@ -213,8 +209,6 @@ def test_no_role_reaches_beyond_its_components(other_world: Incident, group: str
 
 
 def test_a_superuser_cannot_approve_what_they_wrote():
-    make.plan(make.channel())
-    make.recipients(1)
     boss = User.objects.create_superuser("boss", "boss@example.com", "pw")
     update = make.incident(boss).updates.get()
     update.submit(boss)

@@ -11,16 +11,15 @@ from django.conf import settings
 from incidents.statuspage import snapshot
 from tests import make
 
-from .test_statuspage import say, told
+from .test_statuspage import newsroom, say, told
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("world")]
 ATOM = "{http://www.w3.org/2005/Atom}"
 
 
-@pytest.fixture(autouse=True)
-def _plan():
-    make.plan(make.channel())
-    make.recipients(2)
+@pytest.fixture(scope="module")
+def world(shared_world: Path) -> None:
+    newsroom()
 
 
 def atom(client) -> ElementTree.Element:
