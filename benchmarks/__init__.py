@@ -10,4 +10,5 @@ REGISTRY: dict[str, str] = {  # name → dotted module
     "scale": "benchmarks.scale",
     "groups": "benchmarks.groups",
     "latency": "benchmarks.latency",
+    "isolation": "benchmarks.isolation",
 }

@@ -64,12 +64,13 @@ def _vs(clicks: list[float], knocks: list[float]) -> float:
 class Click:
     """An update that waits for approval, and a person who approves and publishes it."""
 
-    def __init__(self, sink: Child) -> None:
+    def __init__(self, sink: Child, beside: Channel | None = None) -> None:
+        """`sink` gets the mail; each update goes to the channel `beside` too, for which nobody waits."""
         from tests import make
 
-        self.sink = sink
+        self.sink, self.beside = sink, beside
         self.committed: list[float] = []  # seconds that approving and publishing took, before any worker can know
-        self.channel = mail_channel(sink)
+        self.channel = mail_channel(sink.hello["port"])
         self.component = make.component()
         self.manager = make.incident_manager()
         self.approver = make.communications_manager()
@@ -81,6 +82,7 @@ class Click:
         from tests import make
 
         update: IncidentUpdate = make.incident(self.manager, self.component).updates.get()
+        update.channels.set(filter(None, (self.channel, self.beside)))
         update.submit(self.manager)
         _random_pause()
         self.sink.ask(do="report")
@@ -89,7 +91,9 @@ class Click:
         update.publish(self.approver)
         self.committed.append(time.monotonic() - started)
         source = f"update:{update.pk}"
-        reached = Delivery.objects.filter(dispatch__source=source, status__in=Delivery.REACHED)
+        reached = Delivery.objects.filter(
+            dispatch__source=source, dispatch__channel=self.channel, status__in=Delivery.REACHED
+        )
         _until(lambda: reached.count() == AUDIENCE, "an update was not delivered")
         seen = self.sink.ask(do="report")
         if seen["total"] != AUDIENCE or seen["distinct"] != AUDIENCE:
@@ -112,7 +116,7 @@ def _while_sending(stage: Stage, stack: ExitStack, click: Click, rounds: int, co
     from channels.models import Recipient
 
     crowd = stack.enter_context(stage.child("benchmarks.sinks", "smtp"))
-    channel = mail_channel(crowd)
+    channel = mail_channel(crowd.hello["port"])
     portal.populate(count)
     dispatch = portal.make_dispatch(channel)
     delivery.expand(dispatch, delivery.audience(Recipient.objects.all(), channel))
@@ -133,8 +137,7 @@ def _while_sending(stage: Stage, stack: ExitStack, click: Click, rounds: int, co
     return found
 
 
-def mail_channel(sink: Child) -> Channel:
-    port = sink.hello["port"]
+def mail_channel(port: int) -> Channel:
     config: dict[str, Any] = {"host": "127.0.0.1", "port": port, "security": "none", "timeout": 10}
     return portal.make_channel("smtp", from_address=world.SENDER, **config)
 

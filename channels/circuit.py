@@ -1,13 +1,17 @@
 """The circuit breaker of a channel, and its fallback.
 
 A provider that cannot be reached several times in a row is left alone for a while, so that a dead one costs the
-others nothing; then one batch tries it. A channel that is paused or broken hands its unfinished dispatches over to its
+others nothing. Whether one answers that did not answer lately, one worker tries: the others do not wait with it for a
+time-out. A channel that is paused or broken hands its unfinished dispatches over to its
 fallback, once: the same words, to the same people, on the record.
 """
 
 import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 
+from django.conf import settings
 from django.db.models import F, Q
 from django.db.models.functions import Now
 from django.utils import timezone
@@ -17,11 +21,30 @@ from .models import OPENS_AFTER, Channel, Dispatch
 
 FIRST_PAUSE_SECONDS = 10
 LONGEST_PAUSE_SECONDS = 300
+LATELY = timedelta(seconds=60)
 
 
-def not_reached(channel: Channel, reason: str) -> None:
+@contextmanager
+def admitted(channel_id: int) -> Iterator[bool]:
+    """Whether the caller may work on a channel: everybody if it answered lately, else one at a time, who tries it."""
+    channel = Channel.objects.filter(pk=channel_id)
+    if channel.filter(failures=0, answered_at__gt=Now() - LATELY).exists():
+        yield True
+        return
+    untried = Q(tried_until__isnull=True) | Q(tried_until__lt=Now())
+    patience = timedelta(seconds=settings.DELIVERY_LEASE_SECONDS)
+    if not channel.filter(untried).update(tried_until=Now() + patience):
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        channel.update(tried_until=None)
+
+
+def not_reached(channel: Channel, reason: str, times: int = 1) -> None:
     """The provider could not be reached: count it, and open the circuit when that happens again and again."""
-    Channel.objects.filter(pk=channel.pk).update(failures=F("failures") + 1)
+    Channel.objects.filter(pk=channel.pk).update(failures=F("failures") + times)
     channel.refresh_from_db(fields=["failures"])
     if channel.failures < OPENS_AFTER:
         return
@@ -32,10 +55,20 @@ def not_reached(channel: Channel, reason: str) -> None:
 
 
 def reached(channel: Channel) -> None:
-    """The provider answered: the circuit is closed."""
-    if channel.failures:
-        Channel.objects.filter(pk=channel.pk).update(failures=0)
-        channel.failures = 0
+    """The provider answered: the circuit is closed, and whoever is free may come."""
+    now = timezone.now()
+    before, channel.answered_at = channel.answered_at, now
+    if channel.failures == 0 and before and now - before < LATELY / 4:
+        channel.answered_at = before  # written down often enough
+        return
+    Channel.objects.filter(pk=channel.pk).update(failures=0, answered_at=Now())
+    if channel.failures or not before or now - before > LATELY:
+        from .delivery import due
+        from .tasks import most_workers, wake
+
+        for _worker in range(min(due(channel.pk).count(), most_workers() - 1)):
+            wake(channel.pk)
+    channel.failures = 0
 
 
 def hand_over(channel: Channel, reason: str) -> int:

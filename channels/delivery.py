@@ -28,7 +28,7 @@ from django.utils.translation import gettext as _
 
 from . import circuit, links, pace
 from .errors import DeliveryError, Permanent, Throttled, Transient, Uncertain
-from .models import Batch, Channel, Delivery, Dispatch, Recipient, Suppression
+from .models import OPENS_AFTER, Batch, Channel, Delivery, Dispatch, Recipient, Suppression
 from .providers.base import Addressee, Message, Outcome, Provider
 
 log = logging.getLogger(__name__)
@@ -161,7 +161,12 @@ def _commit(batch: Batch, **changes: Any) -> None:
 
 
 def run_channel(channel_id: int, seconds: float) -> bool:
-    """Work on a channel's due batches for at most about `seconds`; whether due work remains."""
+    """Work on a channel's due batches for at most about `seconds`; whether due work remains that one may go on with."""
+    with circuit.admitted(channel_id) as admitted:
+        return admitted and _run_channel(channel_id, seconds)
+
+
+def _run_channel(channel_id: int, seconds: float) -> bool:
     provider: Provider | None = None
     meter: pace.Meter | None = None
     end = time.monotonic() + seconds
@@ -239,10 +244,12 @@ def _wave(batch: Batch, dispatch: Dispatch, message: Message, provider: Provider
     postponed: list[int] = []
     todo = [i for i in ids if i in people]
     deadline = time.monotonic() + settings.DELIVERY_LEASE_SECONDS / 3
-    size = meter.most(provider.capabilities.max_batch)
+    can = provider.capabilities
+    size = meter.most(can.max_batch)
     held: DeliveryError | None = None
     crowded = False
     sent_to = 0
+    silent = 0  # calls in a row without an answer to any of them
     for chunk in (todo[n : n + size] for n in range(0, len(todo), size)):
         if time.monotonic() > deadline:
             break  # record what is known before the lease runs out
@@ -264,6 +271,8 @@ def _wave(batch: Batch, dispatch: Dispatch, message: Message, provider: Provider
             log.error("%s failed unexpectedly: %s", provider.label, dispatch.via.mask(where))
             outcomes = [Outcome(error=Uncertain(type(error).__name__, str(error)))] * len(chunk)
         sent_to += len(chunk)
+        answered = can.many_servers or not all(isinstance(outcome.error, Uncertain) for outcome in outcomes)
+        silent = 0 if answered else silent + 1
         for recipient_id, outcome in zip(chunk, outcomes, strict=True):
             if isinstance(outcome.error, Throttled):  # patience was asked for in the middle: no try is used up
                 held = outcome.error
@@ -273,7 +282,7 @@ def _wave(batch: Batch, dispatch: Dispatch, message: Message, provider: Provider
             else:
                 rows.append(_outcome_row(recipient_id, outcome))
                 _suppress_if_bad(people[recipient_id], outcome.error)
-        if held:
+        if held or silent == OPENS_AFTER:
             break
     # Those not reached go after the rest, as the tail of this wave, so that `done_to` stays one number.
     rest = postponed + todo[sent_to:]
@@ -287,7 +296,9 @@ def _wave(batch: Batch, dispatch: Dispatch, message: Message, provider: Provider
     if held:
         _hold(batch, dispatch, held)
         return False
-    if sent_to:
+    if silent and silent * size >= sent_to:  # not one answer: whoever comes next shall not be in doubt as well
+        circuit.not_reached(dispatch.via, _short(dispatch, outcomes[-1].error), silent)
+    elif sent_to:
         circuit.reached(dispatch.via)
     if crowded:
         _commit(batch, lease_until=None, tries=F("tries") - 1)
@@ -397,7 +408,7 @@ def _give_up(batch: Batch, dispatch: Dispatch, error: DeliveryError) -> None:
         )
 
 
-def _short(dispatch: Dispatch, error: DeliveryError) -> str:
+def _short(dispatch: Dispatch, error: DeliveryError | None) -> str:
     """An error as a batch keeps it: without credentials, as long as its column."""
     return dispatch.via.mask(str(error))[:600]
 
@@ -567,6 +578,7 @@ def send_test(channel: Channel, address: str) -> Outcome:
             paused_at=None,
             paused_reason="",
             failures=0,
+            answered_at=Now(),
             held_until=None,
             granted_rate=granted,
         )

@@ -83,6 +83,8 @@ class Channel(models.Model):
     )
     granted_rate = models.FloatField(_("granted rate"), null=True, blank=True, editable=False)
     failures = models.PositiveSmallIntegerField(_("not reached in a row"), default=0, editable=False)
+    answered_at = models.DateTimeField(null=True, blank=True, editable=False)  # lately; see circuit.py
+    tried_until = models.DateTimeField(null=True, blank=True, editable=False)  # by the one who tries whether it answers
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:

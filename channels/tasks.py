@@ -11,7 +11,7 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from . import circuit, delivery, queue
-from .models import OPENS_AFTER, Batch, Heartbeat
+from .models import Batch, Heartbeat
 
 CANARY = "worker"
 SILENT = timedelta(seconds=60)  # no worker runs if none has reported for this long
@@ -38,11 +38,16 @@ def sweep() -> None:
     _beat()
     delivery.settle_stopped()
     circuit.relieve()
-    due = delivery.due().values("dispatch__via").annotate(n=Count("id"), failures=Max("dispatch__via__failures"))
+    way = "dispatch__via"
+    due = (
+        delivery.due()
+        .values(way)
+        .annotate(n=Count("id"), failures=Max(f"{way}__failures"), answered=Max(f"{way}__answered_at"))
+    )
     wanted = {}
-    for channel_id, batches, failures in due.order_by().values_list("dispatch__via", "n", "failures"):
-        # One worker is enough to find out whether a provider is back.
-        wanted[channel_id] = min(batches, 1 if failures >= OPENS_AFTER else most_workers())
+    for channel_id, batches, failures, answered in due.order_by().values_list(way, "n", "failures", "answered"):
+        # One worker is enough to find out whether a provider answers.
+        wanted[channel_id] = min(batches, most_workers() if answered and not failures else 1)
     with suppress(queue.Away):  # then nobody can be woken; the next sweep comes when it is back
         busy = _busy(wanted)
         for channel_id, workers in wanted.items():

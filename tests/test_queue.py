@@ -285,7 +285,7 @@ def test_a_sweep_that_nobody_takes_is_overdue(sweeps, settings):
 def test_it_tops_up_wake_ups_to_all_workers_but_one_and_no_further(kind, request, settings, transactional_db):
     request.getfixturevalue(kind)
     settings.DELIVERY_BATCH_SIZE = settings.DELIVERY_FIRST_BATCH_SIZE = 5
-    publish(make.channel(), 100)
+    publish(make.channel(answered_at=timezone.now()), 100)
     publishing.expand(Dispatch.objects.get())  # the worker's part
     _empty()
     tasks.sweep()

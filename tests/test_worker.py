@@ -209,7 +209,7 @@ def test_it_asks_a_new_cluster_at_once(sweeps, settings):
 
 def test_it_tops_up_wake_ups_to_all_workers_but_one_and_no_further(settings, transactional_db):
     settings.DELIVERY_BATCH_SIZE = settings.DELIVERY_FIRST_BATCH_SIZE = 5
-    channel = make.channel()
+    channel = make.channel(answered_at=timezone.now())
     publish(channel, 100)
     publishing.expand(Dispatch.objects.get())  # the worker's part
     OrmQ.objects.all().delete()

@@ -30,6 +30,7 @@ class Capabilities:
     thread: bool = False  # post: what is longer than max_weight goes out as a thread
     broadcast: bool = False  # speaks to everybody at once: one delivery
     idempotent: bool = False  # the receiver drops a repeated Addressee.key
+    many_servers: bool = False  # each address is a server of its own: a silent one says nothing of the others
     receipts: bool = False  # tells later what was delivered
     ticket_pattern: str = ""  # tickets: what their ids look like, as a regular expression
     ticket_example: str = ""  # tickets: how one is written

@@ -83,7 +83,7 @@ def signed(body: str, key: str, secrets: Sequence[str]) -> dict[str, str]:
 class Webhook(StrangersProvider):
     label = gettext_lazy("Webhook: signed events")
     # By Standard Webhooks a receiver drops a message whose webhook-id it has seen.
-    capabilities = Capabilities(form="event", medium="webhook", max_batch=MAX_BATCH, idempotent=True)
+    capabilities = Capabilities(form="event", medium="webhook", max_batch=MAX_BATCH, idempotent=True, many_servers=True)
     config_form = WebhookForm
 
     def hand_over(self, message: Message, one: Addressee) -> str:

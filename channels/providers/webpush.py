@@ -67,7 +67,7 @@ class WebPushForm(forms.Form):
 class WebPush(StrangersProvider):
     label = gettext_lazy("Push: web browsers")
     # Not idempotent: whether a repeated notification is dropped depends on the script in the browser.
-    capabilities = Capabilities(form="push", medium="webpush", max_batch=MAX_BATCH)
+    capabilities = Capabilities(form="push", medium="webpush", max_batch=MAX_BATCH, many_servers=True)
     config_form = WebPushForm
 
     @cached_property

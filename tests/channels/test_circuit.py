@@ -1,5 +1,6 @@
 """A dead provider is left alone, and what it has not sent goes through the fallback, once."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -8,7 +9,7 @@ from django.utils import timezone, translation
 from django_q.models import OrmQ
 
 from channels import circuit, delivery, providers, tasks
-from channels.errors import Permanent, Transient
+from channels.errors import Permanent, Transient, Uncertain
 from channels.models import Channel, Delivery, Dispatch
 from channels.providers.base import Capabilities
 from incidents import publishing
@@ -219,3 +220,71 @@ def test_a_successful_test_closes_the_circuit(pair, dispatch, fakes):
     first.refresh_from_db()
     assert delivery.send_test(first, "me@example.com").error is None
     assert (first.health, first.held_until) == ("well", None)
+
+
+# ── One tries it ──
+
+
+def hushed(call, people):
+    raise Uncertain("timeout", "no reply")
+
+
+def test_of_a_channel_that_did_not_answer_lately_one_worker_tries_whether_it_does(pair):
+    key = pair[0].pk
+    with circuit.admitted(key) as first, circuit.admitted(key) as second, circuit.admitted(pair[1].pk) as elsewhere:
+        assert (first, second, elsewhere) == (True, False, True)
+    with circuit.admitted(key) as third:
+        assert third
+    Channel.objects.update(answered_at=timezone.now())
+    with circuit.admitted(key) as first, circuit.admitted(key) as second:
+        assert (first, second) == (True, True)
+    Channel.objects.update(failures=1)
+    with circuit.admitted(key) as first, circuit.admitted(key) as second:
+        assert (first, second) == (True, False)
+
+
+def test_who_died_while_trying_is_not_waited_for(pair):
+    Channel.objects.update(tried_until=timezone.now() - timedelta(seconds=1))
+    with circuit.admitted(pair[0].pk) as admitted:
+        assert admitted
+
+
+def test_the_others_send_nothing_while_one_tries(pair, dispatch, fakes):
+    with circuit.admitted(pair[0].pk):
+        assert delivery.run_channel(pair[0].pk, 5) is False
+    assert fakes[0].calls == 0
+    delivery.run_channel(pair[0].pk, 5)
+    assert len(fakes[0].ledger) == 45
+
+
+def test_its_answer_calls_the_others(pair, fakes, settings):
+    settings.DELIVERY_BATCH_SIZE = settings.DELIVERY_FIRST_BATCH_SIZE = 5
+    make.plan(pair[0], locales=("en",))
+    make.recipients(45)
+    publishing.expand(publishing.dispatches(make.published(make.incident().updates.get())).get(purpose="update"))
+    OrmQ.objects.all().delete()
+    tasks.sweep()
+    assert OrmQ.objects.count() == 1
+    delivery.run_channel(pair[0].pk, 5)
+    assert len(fakes[0].ledger) == 45
+    assert OrmQ.objects.count() == 1 + settings.Q_CLUSTER["workers"] - 2
+    assert Channel.objects.get(pk=pair[0].pk).answered_at
+
+
+def test_a_provider_that_takes_and_does_not_answer_leaves_few_in_doubt(pair, dispatch, fakes):
+    Channel.objects.update(fallback=None)
+    fakes[0].script = hushed
+    channel = work(pair[0])
+    assert channel.health == "unreachable"
+    assert Delivery.objects.filter(status="unknown").count() == Delivery.objects.count() == 3 * 10
+    fakes[0].script = None
+    channel = work(channel)
+    assert (channel.health, len(fakes[0].ledger)) == ("well", 15)
+
+
+def test_a_silent_server_says_nothing_of_other_peoples_servers(pair, dispatch, fakes):
+    fakes[0].capabilities = replace(Scripted.capabilities, many_servers=True)
+    fakes[0].script = hushed
+    channel = work(pair[0])
+    assert channel.health == "well"
+    assert Delivery.objects.filter(status="unknown").count() == 45
