@@ -18,6 +18,7 @@ from channels.secrets import key_signature
 from .base import TOKEN, Addressee, Message, personalise
 
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
+PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 -]*")  # needs no quotes
 ADDRESS = re.compile(r"[!#-'*+\-./0-9=?A-Z^-~]+@[A-Za-z0-9.\-]+")
 
 
@@ -46,6 +47,8 @@ def _idna(domain: str) -> str:
 def mailbox(address: str, name: str = "") -> str:
     """“Name <address>” for a header, ASCII only, on one line. Raises ValueError for an impossible address."""
     address, name = ascii_address(address), one_line(name)
+    if PLAIN_NAME.fullmatch(name):
+        return f"{name} <{address}>"
     if name.isascii():
         return formataddr((name, address))
     return f"{encoded(name)} <{address}>"
