@@ -28,8 +28,8 @@ from django.utils.translation import gettext as _
 
 from . import circuit, links, pace
 from .errors import DeliveryError, Permanent, Throttled, Transient, Uncertain
-from .models import OPENS_AFTER, Batch, Channel, Delivery, Dispatch, Recipient, Suppression
-from .providers.base import Addressee, Message, Outcome, Provider
+from .models import OPENS_AFTER, Batch, Channel, Delivery, Dispatch, Picture, Recipient, Suppression
+from .providers.base import Addressee, Message, MessagePicture, Outcome, Provider
 
 log = logging.getLogger(__name__)
 Row = tuple[int, str, str, str, str]  # recipient, status, code, detail, the provider's reference
@@ -215,11 +215,18 @@ def deliver(batch: Batch, provider: Provider, end: float = float("inf"), meter: 
         batch.tries = 1
     elif interrupted:
         _settle_interrupted(batch, dispatch, provider)
+    try:
+        picture = _picture(dispatch) if provider.capabilities.pictures else None
+    except Picture.DoesNotExist:
+        # The database keeps what was approved; half of it is not sent.
+        _give_up(batch, dispatch, Permanent("no-picture", _("The picture that was approved is not there any more.")))
+        return
     message = Message(
         parts=dispatch.content["parts"],
         locale=dispatch.locale,
         thread=dispatch.thread,
         reference=f"dispatch-{dispatch.pk}",
+        picture=picture,
     )
     meter = meter or pace.Meter(dispatch.via)
     while batch.done_to < batch.size:
@@ -230,6 +237,15 @@ def deliver(batch: Batch, provider: Provider, end: float = float("inf"), meter: 
         if not _wave(batch, dispatch, message, provider, meter):
             return
     _commit(batch, done_at=Now(), lease_until=None)
+
+
+def _picture(dispatch: Dispatch) -> MessagePicture | None:
+    """What was frozen, with its bytes. Raises Picture.DoesNotExist."""
+    frozen = dispatch.content.get("picture")
+    if not frozen:
+        return None
+    row = Picture.objects.get(sha256=frozen["sha256"])
+    return MessagePicture(bytes(row.content), row.content_type, row.width, row.height, frozen["alt"])
 
 
 def _wave(batch: Batch, dispatch: Dispatch, message: Message, provider: Provider, meter: pace.Meter) -> bool:

@@ -17,7 +17,10 @@ FORMS = ("email", "sms", "post")
 
 @dataclass(frozen=True)
 class Letter:
-    """One message. `name` is its file's, without the suffix; `form` one of FORMS; `parts` as in Message."""
+    """One message. `name` is its file's, without the suffix; `form` one of FORMS; `parts` as in Message.
+
+    `picture` is {"url", "alt", "width", "height"}, or empty; its address holds its bytes.
+    """
 
     name: str
     to: str
@@ -26,6 +29,7 @@ class Letter:
     at: datetime
     locale: str
     parts: dict[str, str] = field(default_factory=dict)
+    picture: dict[str, Any] = field(default_factory=dict, repr=False)
 
     @property
     def subject(self) -> str:
@@ -91,6 +95,7 @@ def read(name: str) -> Letter | None:
             at=datetime.fromtimestamp(float(raw.get("at", 0)), UTC),
             locale=str(raw.get("locale", "")),
             parts=parts,
+            picture=dict(raw.get("picture") or {}),
         )
     except (OSError, ValueError, TypeError, AttributeError, OverflowError):
         return None

@@ -1,6 +1,7 @@
 """Ways out and what went through them. Nothing here knows of incidents."""
 
 from datetime import datetime
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
@@ -12,6 +13,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from .addresses import normalise
+from .pictures import SUFFIXES, Prepared
 from .secrets import EncryptedJSONField, address_hash
 
 if TYPE_CHECKING:
@@ -228,7 +230,8 @@ class Dispatch(models.Model):
     via_since = models.DateTimeField(null=True, blank=True)
     via_reason = models.CharField(max_length=600, blank=True)
     locale = models.CharField(max_length=8)
-    content = models.JSONField()  # {"parts": {...}, "links": {...}}: see providers.base.Message
+    # {"parts": {...}, "links": {...}}, and "picture": {"sha256", "alt"} if it has one: see providers.base.Message
+    content = models.JSONField()
     audience = models.JSONField(default=dict)  # how the recipients were chosen, for people to read
     approved_hash = models.CharField(max_length=64)  # SHA-256 of the manifest this is a part of
     approved_count = models.PositiveIntegerField(default=0)  # recipients at approval
@@ -255,6 +258,35 @@ class Dispatch(models.Model):
         if not self.via_id:
             self.via_id = self.channel_id
         super().save(*args, **kwargs)
+
+
+class Picture(models.Model):
+    """A picture by its content, kept once however often it is used. The database refuses to change one."""
+
+    sha256 = models.CharField(max_length=64, primary_key=True)  # of `content`
+    content = models.BinaryField()  # in the database, because workers may run on other machines
+    content_type = models.CharField(max_length=16)
+    width = models.PositiveIntegerField()
+    height = models.PositiveIntegerField()
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        verbose_name = _("picture")
+        verbose_name_plural = _("pictures")
+
+    def __str__(self) -> str:
+        return self.filename
+
+    @property
+    def filename(self) -> str:
+        return f"{self.sha256}.{SUFFIXES[self.content_type]}"
+
+    @classmethod
+    def keep(cls, prepared: Prepared) -> "Picture":
+        """The row of this content; it is made if there is none. Locked, so that nobody forgets it meanwhile."""
+        key = sha256(prepared.content).hexdigest()
+        values = {name: getattr(prepared, name) for name in ("content", "content_type", "width", "height")}
+        return cls.objects.select_for_update().get_or_create(sha256=key, defaults=values)[0]
 
 
 class Pace(models.Model):

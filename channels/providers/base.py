@@ -28,6 +28,7 @@ class Capabilities:
     max_weight: int | None = None  # post: weighted characters in one post
     max_subject: int | None = None  # characters of the subject; more is refused at review
     thread: bool = False  # post: what is longer than max_weight goes out as a thread
+    pictures: bool = False  # carries the picture of an update (Message.picture) with its alternative text
     broadcast: bool = False  # speaks to everybody at once: one delivery
     idempotent: bool = False  # the receiver drops a repeated Addressee.key
     many_servers: bool = False  # each address is a server of its own: a silent one says nothing of the others
@@ -51,6 +52,17 @@ class Addressee:
 
 
 @dataclass(frozen=True)
+class MessagePicture:
+    """A picture that goes with a message: a PNG or JPEG of at most channels.pictures.MAX_STORED bytes."""
+
+    content: bytes = field(repr=False)
+    content_type: str
+    width: int
+    height: int
+    alt: str  # what it shows, for those who do not see it; never empty
+
+
+@dataclass(frozen=True)
 class Message:
     """A frozen message. `parts` by form:
 
@@ -68,6 +80,7 @@ class Message:
     locale: str
     thread: str  # the same for all messages of one incident
     reference: str  # this dispatch, e.g. "dispatch-42"; a tag where the provider has tags
+    picture: MessagePicture | None = None  # only where the capabilities say `pictures`
 
 
 @dataclass(frozen=True)

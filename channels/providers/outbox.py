@@ -3,6 +3,7 @@
 Messages become files that /outbox/ shows; nothing leaves the machine.
 """
 
+import base64
 import json
 import os
 import secrets
@@ -42,6 +43,10 @@ class OutboxEmail(Provider):
                 "thread": message.thread,
                 "parts": {k: personalise(v, one.values, html=k == "html") for k, v in message.parts.items()},
             }
+            if picture := message.picture:
+                data = base64.b64encode(picture.content).decode()
+                size = {"width": picture.width, "height": picture.height}
+                letter["picture"] = {"url": f"data:{picture.content_type};base64,{data}", "alt": picture.alt, **size}
             partial = folder / f".{name}.{os.getpid()}"
             partial.write_text(json.dumps(letter))
             partial.rename(folder / name)
@@ -56,4 +61,6 @@ class OutboxSMS(OutboxEmail):
 
 class OutboxPost(OutboxEmail):
     label = _("Local outbox: social post")
-    capabilities = Capabilities(form="post", medium="broadcast", broadcast=True, idempotent=True, max_weight=280)
+    capabilities = Capabilities(
+        form="post", medium="broadcast", broadcast=True, idempotent=True, max_weight=280, pictures=True
+    )
