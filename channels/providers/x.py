@@ -1,4 +1,8 @@
-"""Posts on X, through version 2 of its API; what is too long for one post becomes a thread."""
+"""Posts on X, through version 2 of its API; what is too long for one post becomes a thread.
+
+tweepy knows no upload of version 2, so that it is written here: https://docs.x.com/x-api/media/upload-media and
+https://docs.x.com/x-api/media/create-media-metadata tell its shape.
+"""
 
 import time
 from collections.abc import Sequence
@@ -16,10 +20,14 @@ from urllib3.exceptions import MaxRetryError, NewConnectionError
 from channels import posts
 from channels.errors import DeliveryError, Permanent, Throttled, Transient, Uncertain
 
-from .base import Addressee, Capabilities, Message, Outcome, Provider
+from .base import Addressee, Capabilities, Message, MessagePicture, Outcome, Provider
 from .social import publish
 
+MEDIA = "https://api.x.com/2/media"
 TIMEOUT = (5, 15)  # seconds to connect, to answer
+MEDIA_TIMEOUT = (5, 8)  # both uploads and the post together take less than a worker's lease
+# Of a post that X refuses; the next one may be taken. 413: the picture is too large.
+OF_THIS_POST = ("duplicate", "400", "413")
 
 
 class XForm(forms.Form):
@@ -42,7 +50,9 @@ class _WithTimeout(HTTPAdapter):
 
 class X(Provider):
     label = gettext_lazy("Social post: X")
-    capabilities = Capabilities(form="post", medium="broadcast", broadcast=True, max_weight=posts.LIMIT, thread=True)
+    capabilities = Capabilities(
+        form="post", medium="broadcast", broadcast=True, max_weight=posts.LIMIT, thread=True, pictures=True
+    )
     config_form = XForm
 
     @cached_property
@@ -52,19 +62,54 @@ class X(Provider):
         return client
 
     def send(self, message: Message, recipients: Sequence[Addressee]) -> list[Outcome]:
-        return [
-            publish(message.parts["text"], self._post, posts.LIMIT, of_this_text=("duplicate", "400"))
-            for _one in recipients
-        ]
+        def post(text: str, before: list[str]) -> str:
+            return self._post(text, before, message.picture)
 
-    def _post(self, text: str, before: list[str]) -> str:
-        """Post once; the ID of the post. Raises DeliveryError."""
+        return [publish(message.parts["text"], post, posts.LIMIT, of_this_text=OF_THIS_POST) for _one in recipients]
+
+    def _post(self, text: str, before: list[str], picture: MessagePicture | None) -> str:
+        """Post once, the first of a thread with the picture; the ID of the post. Raises DeliveryError."""
         parent = before[-1] if before else None
-        reply = self._call(lambda: self.client.create_tweet(text=text, in_reply_to_tweet_id=parent))
+        media = [self._upload(picture)] if picture and not before else None
+        reply = self._call(lambda: self.client.create_tweet(text=text, in_reply_to_tweet_id=parent, media_ids=media))
         try:
             return str(reply.data["id"])
         except (KeyError, TypeError):
             raise Uncertain("bad-reply", _("X answered without the ID of the post.")) from None
+
+    def _upload(self, picture: MessagePicture) -> str:
+        """Hand the picture over, then what it shows; the ID by which a post names it.
+
+        Raises DeliveryError, never Uncertain: nobody sees a picture that no post names.
+        """
+        file = ("picture", picture.content, picture.content_type)
+        try:
+            said = self._call(
+                lambda: self._ask("/upload", files={"media": file}, data={"media_category": "tweet_image"})
+            )
+            number = str(said["data"]["id"])
+            alt = {"id": number, "metadata": {"alt_text": {"text": picture.alt}}}
+            self._call(lambda: self._ask("/metadata", json=alt))
+        except Uncertain as error:
+            raise Transient(error.code, error.detail) from error
+        except (KeyError, TypeError):
+            raise Transient("bad-reply", _("X answered without the ID of the picture.")) from None
+        return number
+
+    def _ask(self, path: str, **body: Any) -> Any:
+        """One call on tweepy's session, signed as its own are; what X says, in JSON."""
+        keys = {name: self.config[name] for name in XForm.base_fields}
+        with self.client.session.post(
+            f"{MEDIA}{path}",
+            auth=tweepy.OAuth1UserHandler(**keys).apply_auth(),
+            headers={"User-Agent": self.client.user_agent},
+            allow_redirects=False,
+            timeout=MEDIA_TIMEOUT,
+            **body,
+        ) as reply:
+            if not 200 <= reply.status_code < 300:
+                raise tweepy.HTTPException(reply)
+            return reply.json() if reply.content else {}
 
     def _call(self, call: Any) -> Any:
         try:

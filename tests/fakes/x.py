@@ -1,4 +1,4 @@
-"""A fake of the X API on loopback: posts, replies, who am I; signatures are checked as X checks them."""
+"""A fake of the X API on loopback: posts, replies, pictures, who am I; signatures are checked as X checks them."""
 
 import base64
 import hmac
@@ -8,6 +8,8 @@ import threading
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from email.parser import BytesParser
+from email.policy import HTTP
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import quote, unquote
@@ -35,10 +37,11 @@ class Reply:
 
 
 class FakeX:
-    """`posts` is the timeline; `script()` queues what the next calls meet."""
+    """`posts` is the timeline, `media` what was uploaded; `script()` queues what the next calls meet."""
 
     def __init__(self) -> None:
         self.posts: list[dict[str, Any]] = []
+        self.media: dict[str, dict[str, Any]] = {}
         self.calls: list[str] = []
         self.steps: deque[Reply | Drop | Hang | None] = deque()
         self.closing = threading.Event()
@@ -61,8 +64,19 @@ class FakeX:
     def answer(self, method: str, path: str, body: dict[str, Any]) -> Reply:
         if (method, path) == ("GET", "/2/users/me"):
             return Reply(200, {"data": {"id": "77", "name": "Status", "username": "example_status"}})
+        if (method, path) == ("POST", "/2/media/upload"):
+            number = str(5000 + len(self.media))
+            self.media[number] = {**body, "alt": ""}
+            return Reply(200, {"data": {"id": number, "media_key": f"3_{number}", "expires_after_secs": 86400}})
+        if (method, path) == ("POST", "/2/media/metadata"):
+            if body["id"] not in self.media:
+                return Reply(400, {"title": "Invalid Request", "detail": "The media does not exist."})
+            self.media[body["id"]]["alt"] = body["metadata"]["alt_text"]["text"]
+            return Reply(200, {"data": {"id": body["id"], "associated_metadata": body["metadata"]}})
         if (method, path) != ("POST", "/2/tweets"):
             return Reply(404, {"title": "Not Found"})
+        if not set(media := body.get("media", {}).get("media_ids", [])) <= set(self.media):
+            return Reply(400, {"title": "Invalid Request", "detail": "Your media IDs are invalid."})
         text, parent = body["text"], body.get("reply", {}).get("in_reply_to_tweet_id")
         if weighted_length(text) > 280:
             return Reply(400, {"title": "Invalid Request", "detail": "The text is too long."})
@@ -72,6 +86,8 @@ class FakeX:
         if parent and parent not in {post["id"] for post in self.posts}:
             return Reply(400, {"title": "Invalid Request", "detail": "The parent does not exist."})
         self.posts.append({"id": str(1000 + len(self.posts)), "text": text, "parent": parent})
+        if media:
+            self.posts[-1]["media"] = media
         return Reply(201, {"data": {"id": self.posts[-1]["id"], "text": text}})
 
 
@@ -81,7 +97,7 @@ class _Handler(BaseHTTPRequestHandler):
     wbufsize = -1
 
     def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers.get("Content-Length") or 0)) or b"{}")
+        body = self._body(self.rfile.read(int(self.headers.get("Content-Length") or 0)))
         self.fake.calls.append(f"{self.command} {self.path}")
         step = self.fake.steps.popleft() if self.fake.steps else None
         if step is None:
@@ -104,11 +120,25 @@ class _Handler(BaseHTTPRequestHandler):
 
     do_GET = do_POST
 
+    def _body(self, raw: bytes) -> dict[str, Any]:
+        """JSON, or the fields of a form with a file: text as str, a file as (content type, bytes)."""
+        kind = self.headers.get("Content-Type", "")
+        if not kind.startswith("multipart/form-data"):
+            return json.loads(raw or b"{}")
+        found: dict[str, Any] = {}
+        message = BytesParser(policy=HTTP).parsebytes(f"Content-Type: {kind}\r\n\r\n".encode() + raw)
+        for part in message.iter_parts():
+            content = part.get_payload(decode=True)
+            name = part.get_param("name", header="content-disposition")
+            found[name] = (part.get_content_type(), content) if part.get_filename() else content.decode()
+        return found
+
     def _signed(self) -> bool:
-        """Whether the request carries our keys' OAuth 1.0a signature for X's own address."""
+        """Whether the request carries our keys' OAuth 1.0a signature for X's own address. A form is not signed."""
+        host = "api.x.com" if self.path.startswith("/2/media/") else "api.twitter.com"
         given = {k: unquote(v) for k, v in re.findall(r'(oauth_\w+)="([^"]*)"', self.headers.get("Authorization", ""))}
         found = given.pop("oauth_signature", "")
-        uri = signature.base_string_uri(f"https://api.twitter.com{self.path}")
+        uri = signature.base_string_uri(f"https://{host}{self.path}")
         base = signature.signature_base_string(self.command, uri, signature.normalize_parameters(list(given.items())))
         known = (given.get("oauth_consumer_key"), given.get("oauth_token"))
         secret = f"{quote(KEYS['consumer_secret'])}&{quote(KEYS['access_token_secret'])}"

@@ -5,8 +5,10 @@ import pytest
 from channels.errors import Permanent, Throttled, Transient, Uncertain
 from channels.posts import weighted_length
 from channels.providers import x as x_provider
+from channels.providers.base import MessagePicture
 from tests.fakes.aws import Drop, Hang
 from tests.fakes.x import KEYS, Reply
+from tests.pictures import file
 
 from .conftest import addressees, make_message
 
@@ -21,8 +23,11 @@ def x(make_x):
     return make_x()
 
 
-def send(x, parts=POST):
-    [outcome] = x.send(make_message(parts=parts), addressees(1))
+PICTURE = MessagePicture(file(), "image/png", 64, 48, "A map: Milan is red. È così.")
+
+
+def send(x, parts=POST, picture=None):
+    [outcome] = x.send(make_message(parts=parts, picture=picture), addressees(1))
     return outcome
 
 
@@ -135,6 +140,97 @@ def test_half_a_thread_is_left_to_a_person(x, x_api, step):
     assert "1 of 3 posts" in outcome.error.detail
     assert x_api.posts[0]["id"] in outcome.error.detail
     assert len(x_api.calls) == 2
+
+
+# ── With a picture ──────────────────────────────────────────────────────────
+
+UPLOAD, METADATA, TWEET = "POST /2/media/upload", "POST /2/media/metadata", "POST /2/tweets"
+
+
+def test_a_picture_goes_up_with_what_it_shows_before_the_post_names_it(x, x_api):
+    outcome = send(x, picture=PICTURE)
+    assert outcome.error is None
+    assert x_api.calls == [UPLOAD, METADATA, TWEET]
+    [(number, media)] = x_api.media.items()
+    assert media == {
+        "media": ("image/png", PICTURE.content),
+        "media_category": "tweet_image",
+        "alt": "A map: Milan is red. È così.",
+    }
+    assert x_api.posts == [{"id": outcome.ref, "text": POST["text"], "parent": None, "media": [number]}]
+
+
+def test_the_first_post_of_a_thread_has_the_picture(x, x_api):
+    assert send(x, LONG, PICTURE).error is None
+    assert x_api.calls == [UPLOAD, METADATA, TWEET, TWEET, TWEET]
+    assert [post.get("media") for post in x_api.posts] == [["5000"], None, None]
+
+
+@pytest.mark.parametrize("before", [[], [None]], ids=["the picture", "what it shows"])
+@pytest.mark.parametrize(
+    ("step", "expected"),
+    [
+        (Drop(), Transient),
+        (Hang(), Transient),
+        (Reply(503, {"title": "Over capacity"}), Transient),
+        (Reply(500, b"[]"), Transient),
+        (Reply(429, {"title": "Too Many Requests"}, {"x-rate-limit-reset": "1"}), Throttled),
+        (Reply(401, {"title": "Unauthorized"}), Permanent),
+        (Reply(403, {"title": "Forbidden", "detail": "no"}), Permanent),
+        (Reply(302, {}, {"Location": "https://elsewhere.example.org/"}), Permanent),
+    ],
+    ids=["dropped", "silent", "503", "odd", "429", "401", "403", "redirected"],
+)
+def test_a_picture_that_did_not_go_up_is_never_uncertain_and_nothing_is_posted(
+    x, x_api, monkeypatch, before, step, expected
+):
+    monkeypatch.setattr(x_provider, "MEDIA_TIMEOUT", (1, 0.3))
+    x_api.script(*before, step)
+    with pytest.raises(expected) as caught:
+        send(x, picture=PICTURE)
+    assert type(caught.value) is expected
+    assert x_api.calls == [UPLOAD, METADATA][: len(before) + 1]
+    assert not x_api.posts
+
+
+@pytest.mark.parametrize("step", [Reply(200, b"{"), Reply(200, b""), Reply(200, {}), Reply(200, {"data": []})])
+def test_an_upload_without_an_id_is_tried_again_later(x, x_api, step):
+    x_api.script(step)
+    with pytest.raises(Transient):
+        send(x, picture=PICTURE)
+    assert x_api.calls == [UPLOAD]
+
+
+@pytest.mark.parametrize("status", [400, 413])
+@pytest.mark.parametrize("before", [[], [None]], ids=["the picture", "what it shows"])
+def test_a_picture_that_x_does_not_take_fails_this_post_only(x, x_api, before, status):
+    x_api.script(*before, Reply(status, {"title": "Invalid Request", "detail": "Your media is not supported."}))
+    outcome = send(x, picture=PICTURE)
+    assert type(outcome.error) is Permanent
+    assert outcome.error.code == str(status)
+    assert "not supported" in outcome.error.detail
+    assert not x_api.posts
+
+
+def test_a_post_that_got_no_answer_is_uncertain_with_a_picture_too(x, x_api):
+    x_api.script(None, None, Drop())
+    assert type(send(x, picture=PICTURE).error) is Uncertain
+    assert x_api.calls == [UPLOAD, METADATA, TWEET]
+
+
+def test_a_bad_credential_is_refused_at_the_upload(make_x, x_api):
+    with pytest.raises(Permanent) as caught:
+        send(make_x(access_token_secret="wrong-credential"), picture=PICTURE)
+    assert caught.value.code == "401"
+    assert "wrong-credential" not in str(caught.value)
+    assert not x_api.media
+
+
+def test_nobody_listening_means_that_the_picture_did_not_go_up(make_x, x_api):
+    x = make_x()
+    x.client.session.get_adapter("https://").port = 1
+    with pytest.raises(Transient):
+        send(x, picture=PICTURE)
 
 
 def test_nothing_to_say_is_not_posted(x, x_api):
