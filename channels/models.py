@@ -283,7 +283,7 @@ class Picture(models.Model):
 
     @classmethod
     def keep(cls, prepared: Prepared) -> "Picture":
-        """The row of this content; it is made if there is none. Locked, so that nobody forgets it meanwhile."""
+        """The row of this content, made if there is none. Inside a transaction: locked, so that nobody forgets it."""
         key = sha256(prepared.content).hexdigest()
         values = {name: getattr(prepared, name) for name in ("content", "content_type", "width", "height")}
         return cls.objects.select_for_update().get_or_create(sha256=key, defaults=values)[0]

@@ -13,10 +13,12 @@ from django.utils import timezone
 from django.utils.translation import gettext as _t
 from django.utils.translation import gettext_lazy as _
 
-from channels.models import Channel
+from channels.models import Channel, Picture
+from channels.pictures import MAX_ALT, MAX_UPLOAD, BadPicture, Prepared, prepare, too_big
 
 from .models import INCIDENT_STAGES, WORDS, Component, ComponentStatus, IncidentUpdate, Rendition, Stage
 from .models.words import one_line, plain
+from .rendering import language_name
 
 WALL = "%Y-%m-%dT%H:%M"
 LANGUAGES = dict(settings.LANGUAGES)
@@ -222,3 +224,74 @@ class ComposeForm(forms.Form):
 
     def state_fields(self) -> Iterable[forms.BoundField]:
         return [self[f"state-{c.pk}"] for c in self.components]
+
+
+class PictureForm(forms.Form):
+    """The picture of an update: a file, and what it shows in each language (`alt-<locale>`).
+
+    Its controls stand inside the compose form's markup and belong to a form of their own by their attribute `form`.
+    """
+
+    FORM = "cp-picture"
+    use_required_attribute = False  # the button that removes it needs none of the fields
+
+    version = forms.IntegerField(widget=forms.HiddenInput({"form": FORM}))
+    file = forms.FileField(
+        label=_("PNG or JPEG file"),
+        required=False,
+        allow_empty_file=True,  # the reader of pictures says it better
+        help_text=_(
+            "At most 5 MB and 4096 × 4096 pixels. Large pictures are made smaller; what a camera writes into them, "
+            "such as the place, is removed."
+        ),
+        widget=forms.FileInput({"form": FORM, "accept": "image/png,image/jpeg", "class": "cp-input"}),
+    )
+
+    def __init__(self, update: IncidentUpdate, data: Any = None, files: Any = None, remove: bool = False) -> None:
+        self.now, self.remove = update.picture, remove
+        initial = {"version": update.version}
+        super().__init__(data, files, initial=initial, auto_id="cp-picture-%s")
+        locales = list(update.renditions.values_list("locale", flat=True)) or [update.default_locale]
+        for locale in locales:
+            self.fields[f"alt-{locale}"] = forms.CharField(
+                label=_t("Alternative text in %(language)s") % {"language": language_name(locale)},
+                required=not remove,
+                max_length=MAX_ALT,
+                initial=self.now.words(locale) if self.now else "",
+                error_messages={"required": _("Say what the picture shows: who cannot see it hears this instead.")},
+                widget=forms.Textarea(
+                    {"form": self.FORM, "class": "cp-textarea", "rows": 2, "lang": locale, "spellcheck": "true"}
+                ),
+            )
+            # Where the checker's findings lead: #cp-<locale>-<field>.
+            self.fields[f"alt-{locale}"].widget.attrs["id"] = f"cp-{locale}-picture"
+
+    def clean_file(self) -> Prepared | None:
+        file = self.cleaned_data["file"]
+        if self.remove:
+            return None
+        if file is None:
+            if self.now is None:
+                raise ValidationError(_t("Nothing is chosen: choose a PNG or JPEG file."))
+            return None
+        try:
+            if file.size > MAX_UPLOAD:  # not read at all
+                raise BadPicture(too_big(file.size))
+            return prepare(file.read())
+        except BadPicture as error:
+            said = _t("“%(file)s” was not taken. %(reason)s")
+            raise ValidationError(said % {"file": file.name[:80], "reason": error}) from None
+
+    def picture(self) -> Picture | None:
+        """The picture to show from now on: the new one, the one there is, or none. Inside a transaction."""
+        if self.remove:
+            return None
+        if prepared := self.cleaned_data["file"]:
+            return Picture.keep(prepared)
+        return self.now.picture if self.now else None
+
+    def alt(self) -> dict[str, str]:
+        return {name.removeprefix("alt-"): text for name, text in self.cleaned_data.items() if name.startswith("alt-")}
+
+    def alt_fields(self) -> Iterable[forms.BoundField]:
+        return [self[name] for name in self.fields if name.startswith("alt-")]

@@ -35,15 +35,28 @@ def build_manifest(update: IncidentUpdate) -> dict[str, Any]:
     {"incident", "update", "stage", "title", "component_states", "next_update_at", "expected_resolution_at",
      "page": {locale: {"subject", "text", "html"}},
      "messages": [{"channel", "locale", "purpose", "content": {"parts", "links"}, "audience"}]}
+
+    With a picture, each page has "picture" (UpdatePicture.on_page), and so has the content of messages to channels that
+    carry it (UpdatePicture.frozen).
     """
     words = {r.locale: rendering.final_words(r, update) for r in update.renditions.all()}
     audience = {"components": sorted(int(k) for k in update.component_states)}
+    picture = update.picture
+    page: dict[str, dict[str, Any]] = {}
+    for locale, text in words.items():
+        page[locale] = {**rendering.page(text, update, locale)}
+        if picture:
+            page[locale]["picture"] = picture.on_page(locale)
     messages = []
     for channel in sending_channels(update):
-        form = channel.get_provider().capabilities.form
+        can = channel.get_provider().capabilities
+        form = can.form
         for locale in channel_locales(channel, words, update):
             parts = rendering.parts(form, words[locale], update, locale)
-            messages.append(_message(channel, locale, "update", parts, audience))
+            one = _message(channel, locale, "update", parts, audience)
+            if picture and can.pictures:
+                one["content"]["picture"] = picture.frozen(locale)
+            messages.append(one)
             if update.ask_feedback and form in ("email", "sms"):
                 parts = rendering.survey_parts(form, update, locale)
                 link = {"path": SURVEY_PATH, "salt": SURVEY_SALT, "subject": update.incident_id}
@@ -59,7 +72,7 @@ def build_manifest(update: IncidentUpdate) -> dict[str, Any]:
         "expected_resolution_at": (
             update.expected_resolution_at.isoformat() if update.expected_resolution_at else None
         ),
-        "page": {locale: rendering.page(text, update, locale) for locale, text in words.items()},
+        "page": page,
         "messages": messages,
     }
 

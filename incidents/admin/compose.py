@@ -18,7 +18,7 @@ from django.utils.translation import gettext_lazy
 from incidents import rendering
 from incidents.checker import Finding, check
 from incidents.errors import Problem, Refused, WrongState
-from incidents.forms import ComposeForm
+from incidents.forms import ComposeForm, PictureForm
 from incidents.models import (
     WORDS,
     Incident,
@@ -65,11 +65,11 @@ def compose(admin: "IncidentUpdateAdmin", request: HttpRequest, pk: int) -> Http
         wanted = update.status == IncidentUpdate.Status.DRAFT or "edit" in request.GET
         if update.status not in IncidentUpdate.PENDING or not wanted or not update.may("write", request.user):
             return HttpResponseRedirect(url("review", update))
-        return _page(admin, request, update, ComposeForm(update))
+        return page(admin, request, update, ComposeForm(update))
     form = ComposeForm(update, request.POST)
     do = request.POST.get("do", "save")
     if do == "preview":
-        return _page(admin, request, update, form)
+        return page(admin, request, update, form)
     if not form.is_valid():
         return _answer(admin, request, update, form, 422)
     if form.cleaned_data["version"] != update.version and _is_saved(update, form):
@@ -102,7 +102,7 @@ def _act(
         return _choose_scenario(request, update, form)
     if do in ("template", "template_confirmed"):
         if do == "template" and not _pristine(form):
-            return _page(admin, request, update, form, confirm_template=True)
+            return page(admin, request, update, form, confirm_template=True)
         rendering.use_template(update, request.user, version, channels=form.typed_channels(), **form.facts())
         messages.success(request, _("These are the words of the template for %s.") % update.get_stage_display())
         return HttpResponseRedirect(url("compose", update))
@@ -172,19 +172,20 @@ def _answer(
 ) -> HttpResponse:
     """The page again with what was typed and why it was refused; for autosave only the reason."""
     if not _wants_json(request):
-        return _page(admin, request, update, form, status=status, error=error)
+        return page(admin, request, update, form, status=status, error=error)
     extra = {"error": error, "form": form, "update": update, "theirs": _theirs(update, form, error)}
     html = render_to_string(f"{FOLDER}/refusal.html", extra, request)
     return JsonResponse({"html": html, "version": update.version}, status=status)
 
 
-def _page(
+def page(
     admin: "IncidentUpdateAdmin",
     request: HttpRequest,
     update: IncidentUpdate,
     form: ComposeForm,
     status: int = 200,
     error: Exception | None = None,
+    picture_form: PictureForm | None = None,
     **extra: Any,
 ) -> HttpResponse:
     theirs = _theirs(update, form, error)
@@ -192,7 +193,7 @@ def _page(
         # Saving once more means: mine shall stand, now that I have seen theirs.
         form.data = form.data.copy()
         form.data["version"] = str(update.version)
-    page = {
+    shown = {
         **admin.admin_site.each_context(request),
         **context(update, form),
         "title": _("Write update: %(incident)s") % {"incident": update.incident},
@@ -204,9 +205,10 @@ def _page(
         "language": request.POST.get("_lang") or form.locales[0],
         "show": request.POST.get("_show") or "email",
         "shows": SHOWS,
+        "picture_form": picture_form or PictureForm(update),
         **extra,
     }
-    return render(request, f"{FOLDER}/compose.html", page, status=status)
+    return render(request, f"{FOLDER}/compose.html", shown, status=status)
 
 
 def _theirs(update: IncidentUpdate, form: ComposeForm, error: Exception | None) -> list[dict[str, Any]]:
@@ -280,6 +282,7 @@ def _languages(
                 {"name": field, "field": form[f"{locale}-{field}"], "findings": [f for f in mine if f.field == field]}
                 for field in WORDS
             ],
+            "picture_findings": [f for f in mine if f.field == "picture"],
         }
         if rendition:
             draft, template = drafts[locale]

@@ -96,6 +96,7 @@ class Preview:
     page: Mapping[str, str]
     chat: str
     voice: str
+    picture: Mapping[str, Any] | None = None  # as the status page gets it
 
 
 def preview(update: IncidentUpdate, rendition: Rendition) -> Preview:
@@ -115,6 +116,7 @@ def preview(update: IncidentUpdate, rendition: Rendition) -> Preview:
         page=rendering.page(words, update, locale),
         chat=rendering.page(words, update, locale)["text"],
         voice=rendering.spoken(words),
+        picture=update.picture.on_page(locale) if update.picture else None,
     )
 
 
@@ -125,20 +127,24 @@ class Limits:
     segments: int | None
     weight: int | None
     names: Mapping[str, list[str]]  # form → names of channels
+    pictures: list[str]  # names of the channels that carry the picture
 
 
 def limits(channels: Iterable[Channel]) -> Limits:
     names: dict[str, list[str]] = {}
+    pictures = []
     most: dict[str, int] = {}
     for channel in channels:
         able = channel.capabilities
         if able is None:
             continue
         names.setdefault(able.form, []).append(channel.name)
+        if able.pictures:
+            pictures.append(channel.name)
         limit = able.max_segments if able.form == "sms" else able.max_weight
         if limit:
             most[able.form] = min(limit, most.get(able.form, limit))
-    return Limits(most.get("sms"), most.get("post"), names)
+    return Limits(most.get("sms"), most.get("post"), names, pictures)
 
 
 # ── Differences ─────────────────────────────────────────────────────────────

@@ -254,6 +254,7 @@ def _message(message: dict[str, Any], able: Capabilities | None) -> dict[str, An
         "html": preview.sample_html(parts["html"]) if "html" in parts else "",
         "text": preview.sample_text(text),
         "json": parts.get("json", ""),
+        "picture": message["content"].get("picture"),
         "size": preview.sms_size(text) if able and able.max_segments else None,
         "weight": weighted_length(text) if able and able.max_weight else None,
         "limit": (able.max_segments or able.max_weight) if able else None,

@@ -13,12 +13,13 @@ from unfold.decorators import display
 from commsportal.admin import ReadOnlyAdmin
 from incidents.models import IncidentUpdate
 
-from . import compose, delivery, review
+from . import compose, delivery, picture, review
 
 View = Callable[["IncidentUpdateAdmin", HttpRequest, int], HttpResponse]
 PAGES: dict[str, View] = {
     "compose": compose.compose,
     "preview": compose.fragment,
+    "picture": picture.picture,
     "review": review.review,
     "publish": review.publish,
     "withdraw": review.withdraw,
@@ -46,7 +47,8 @@ class IncidentUpdateAdmin(ReadOnlyAdmin):
         if not self.has_view_permission(request):
             raise PermissionDenied
         # Without the list's prefetch: the pages read renditions again after a verb has changed them.
-        found = self.get_queryset(request).prefetch_related(None).filter(pk=pk).first()
+        rows = self.get_queryset(request).prefetch_related(None).filter(pk=pk)
+        found = rows.select_related("pictured__picture").defer("pictured__picture__content").first()
         if found is None:
             raise Http404
         return found
@@ -60,7 +62,12 @@ class IncidentUpdateAdmin(ReadOnlyAdmin):
             )
             for name, view in PAGES.items()
         ]
-        return [*own, *delivery.urls(self), *super().get_urls()]
+        file = path(
+            "<int:pk>/picture/<slug:sha256>/",
+            self.admin_site.admin_view(partial(picture.file, self)),
+            name="incidents_incidentupdate_picture_file",
+        )
+        return [*own, file, *delivery.urls(self), *super().get_urls()]
 
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None

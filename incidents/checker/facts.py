@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
+from channels.pictures import MAX_ALT
 from channels.posts import split, weighted_length
 from channels.sms import segments
 from incidents import rendering
@@ -72,6 +73,7 @@ def findings(draft: Draft) -> list[Finding]:
         _past,
         _states,
         _languages,
+        _picture,
         _clock_times,
         _channels,
         _lengths,
@@ -204,6 +206,24 @@ def _languages(draft: Draft) -> Iterator[Finding]:
                 }
                 fix = _("Every customer must learn the same: write it here too.")
                 yield Finding("language_gap", locale, field, message, fix, level=Level.BLOCK)
+
+
+def _picture(draft: Draft) -> Iterator[Finding]:
+    """What a picture shows must be said in every language, and briefly enough for every network."""
+    picture = draft.update.picture
+    if picture is None:
+        return
+    for locale in draft.words:
+        alt, values = picture.words(locale), {"language": rendering.language_name(locale)}
+        if not alt:
+            said = _("The picture has no alternative text in %(language)s: who cannot see it learns nothing.")
+            fix = _("Say under “Picture” what it shows, or remove it.")
+            yield Finding("missing_alt", locale, "picture", said % values, fix, level=Level.BLOCK)
+        elif len(alt) > MAX_ALT:
+            values |= {"count": str(len(alt)), "limit": str(MAX_ALT)}
+            said = _("The alternative text in %(language)s has %(count)s characters (limit %(limit)s).")
+            fix = _("Shorten it under “Picture”.")
+            yield Finding("long_alt", locale, "picture", said % values, fix, alt[:60], level=Level.BLOCK)
 
 
 def _minutes(match: re.Match[str]) -> int:

@@ -1,6 +1,8 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+from django.utils.translation import gettext as _
+
 from incidents.models.words import WORDS
 
 
@@ -17,7 +19,7 @@ class Finding:
     """One thing the checker noticed. Texts are for people, in the language of the person who writes.
 
     `locale` and `field` say where it is; both are empty for what concerns the whole update, and `field` may also
-    be a fact ("next_update_at", "channels"). `start` and `end` are offsets into the text as it is edited.
+    be a fact ("next_update_at", "channels", "picture"). `start` and `end` are offsets into the text as it is edited.
     """
 
     code: str
@@ -37,4 +39,4 @@ class Finding:
     @property
     def field_label(self) -> str:
         """What the field is called on the page."""
-        return str(WORDS.get(self.field, self.field))
+        return _("Picture") if self.field == "picture" else str(WORDS.get(self.field, self.field))

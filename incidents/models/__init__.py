@@ -7,6 +7,7 @@ from .component import (
 )
 from .decision import Decision
 from .incident import Incident, IncidentComponent, IncidentRole
+from .picture import UpdatePicture
 from .plan import CommunicationPlan, MessageTemplate, PlanRole, Role, Scenario
 from .ticket import IncidentTicket
 from .update import IncidentUpdate, Rendition
@@ -37,4 +38,5 @@ __all__ = [
     "Severity",
     "Stage",
     "Subscription",
+    "UpdatePicture",
 ]

@@ -10,11 +10,12 @@ from django.utils import timezone
 from django.utils.translation import gettext as _t
 from django.utils.translation import gettext_lazy as _
 
-from channels.models import Channel
+from channels.models import Channel, Picture
 from incidents.errors import NotAllowed, Refused, WrongState
 
 from .decision import Decision
 from .incident import Incident
+from .picture import UpdatePicture, alt_of
 from .plan import MessageTemplate
 from .words import WORDS, Stage, WordsModel
 
@@ -110,9 +111,17 @@ class IncidentUpdate(models.Model):
     # ── What it says ──
 
     @property
-    def page(self) -> dict[str, dict[str, str]]:
-        """What the status page shows, by language: {"en": {"subject", "text", "html"}}. Empty before review."""
+    def page(self) -> dict[str, dict[str, Any]]:
+        """What the status page shows, by language: {"en": {"subject", "text", "html"}}. Empty before review.
+
+        With a picture there is also "picture": {"sha256", "alt", "file", "width", "height"}.
+        """
         return (self.manifest or {}).get("page", {})
+
+    @property
+    def picture(self) -> UpdatePicture | None:
+        """Its picture with the alternative texts, as they stand in the draft."""
+        return getattr(self, "pictured", None)
 
     @property
     def default_locale(self) -> str:
@@ -171,10 +180,28 @@ class IncidentUpdate(models.Model):
             me.version += 1
             me._to_draft()
             me.save()
-            last = me.decisions.order_by("-id").first()
-            # Autosave writes often; one line in the record says that this person wrote since the last step.
-            if last is None or last.by_id != by.pk or last.verb not in Decision.WRITING:
-                me._record(by, Decision.Verb.EDIT)
+            me._record_writing(by)
+            return self._saved()
+
+    def set_picture(
+        self, by: Any, version: int, picture: Picture | None, alt: Mapping[str, str] | None = None
+    ) -> "IncidentUpdate":
+        """Show `picture` with the update, or none; `alt` is {locale: what it shows}.
+
+        Whoever does this writes the update, so they cannot approve it. Any change puts it back to draft, as edit().
+        Raises NotAllowed, WrongState (also when `version` is not the current one).
+        """
+        with transaction.atomic():
+            me = self._locked()
+            me._check_may("write", by)
+            me._check_status(*self.PENDING)
+            me._check_version(version)
+            if not me._apply_picture(picture, alt_of(alt or {})):
+                return self._saved()
+            me.version += 1
+            me._to_draft()
+            me.save()
+            me._record_writing(by)
             return self._saved()
 
     def submit(self, by: Any, version: int | None = None) -> "IncidentUpdate":
@@ -377,6 +404,20 @@ class IncidentUpdate(models.Model):
                 changed = True
         return changed
 
+    def _apply_picture(self, picture: Picture | None, alt: dict[str, str]) -> bool:
+        """Put another picture or other texts in place; whether anything changed."""
+        before = self.picture
+        if picture is None:
+            if before:
+                before.delete()
+        elif before is None or (before.picture_id, before.alt) != (picture.pk, alt):
+            UpdatePicture.objects.update_or_create(update=self, defaults={"picture": picture, "alt": alt})
+        else:
+            return False
+        if before and (picture is None or picture.pk != before.picture_id):
+            UpdatePicture.forget(before.picture_id)
+        return bool(before or picture)
+
     def _to_draft(self) -> None:
         """Forget the frozen content and every approval of it."""
         self.status = self.Status.DRAFT
@@ -384,6 +425,12 @@ class IncidentUpdate(models.Model):
         self.content_hash = self.approved_hash = ""
         self.approved_by = self.approved_at = None
         self.approved_count = 0
+
+    def _record_writing(self, by: Any) -> None:
+        """Autosave writes often; one line in the record says that this person wrote since the last step."""
+        last = self.decisions.order_by("-id").first()
+        if last is None or last.by_id != by.pk or last.verb not in Decision.WRITING:
+            self._record(by, Decision.Verb.EDIT)
 
     def _record(self, by: Any, verb: str, comment: str = "", content_hash: str | None = None) -> None:
         Decision.objects.create(

@@ -63,13 +63,16 @@ class Said:
     number: int
     stage: Stage
     at: datetime
-    page: dict[str, dict[str, str]]
+    page: dict[str, dict[str, Any]]
     notify: bool
     changes: list[tuple[Component, str, str]]
 
     @property
-    def words(self) -> dict[str, str]:
-        """{"subject", "text", "html", "lang"} in the active language, else the default one, else any."""
+    def words(self) -> dict[str, Any]:
+        """{"subject", "text", "html", "lang"} in the active language, else the default one, else any.
+
+        With "picture" if there is one, as in IncidentUpdate.page.
+        """
         for locale in (translation.get_language() or "", settings.LANGUAGE_CODE, *self.page):
             if locale in self.page:
                 return {**self.page[locale], "lang": locale}

@@ -3,6 +3,7 @@
 <directory>/index.html, incidents/<uid>/index.html, history/index.html   in the default language
 <directory>/<language>/…                                                 the same in each language
 <directory>/api/v2/….json, history.atom, history.rss, static/portal/status.css, .js and the icon
+<directory>/pictures/<sha256>.png or .jpg                                those that these pages show
 """
 
 import fcntl
@@ -59,6 +60,9 @@ def _files() -> Iterator[tuple[str, bytes]]:
         for language, _label in settings.LANGUAGES:
             yield f"{language}/{name}", _get(path, language)
         yield name, _get(path)
+    said = [page for one in shown.incidents for update in one.said for page in update.page.values()]
+    for file in sorted({page["picture"]["file"] for page in said if "picture" in page}):
+        yield f"pictures/{file}", _get(reverse("status-picture", args=[file]))
     for name in ("portal/status.css", "portal/status.js", "portal/icon.svg"):
         if found := finders.find(name):
             yield f"static/{name}", Path(str(found)).read_bytes()
@@ -107,5 +111,8 @@ def _remove_others(directory: Path, names: set[str]) -> None:
             if str(page.relative_to(directory)) not in names:
                 page.unlink()
                 page.parent.rmdir()
+    for picture in (directory / "pictures").glob("*.*"):
+        if len(picture.stem) == 64 and str(picture.relative_to(directory)) not in names:
+            picture.unlink()
     for leftover in directory.rglob(f"{_UNFINISHED}*"):
         leftover.unlink(missing_ok=True)

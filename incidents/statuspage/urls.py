@@ -5,6 +5,7 @@ from . import api, feeds, views
 urlpatterns: list[URLPattern] = [
     path("", views.index, name="status"),
     path("incidents/<slug:uid>/", views.incident, name="status-incident"),
+    path("pictures/<str:name>", views.picture, name="status-picture"),
     path("history/", views.history, name="status-history"),
     *(path(f"history.{kind}", feeds.view, {"kind": kind}, name=f"status-{kind}") for kind in feeds.FEEDS),
     *(path(f"api/v2/{name}.json", api.view, {"name": name}, name=f"api-{name}") for name in api.DOCUMENTS),

@@ -10,13 +10,14 @@ from django.conf import settings
 from django.core.paginator import Paginator
 from django.db.models import Count
 from django.db.models.functions import TruncMonth
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils import timezone, translation
 from django.utils.cache import patch_vary_headers
 from django.utils.translation import trans_real
 from django.views.decorators.http import conditional_page, require_safe
 
+from incidents.models import IncidentUpdate, UpdatePicture
 from incidents.models.incident import component_states
 
 from .caching import cached
@@ -91,6 +92,21 @@ def incident(request: HttpRequest, uid: str) -> HttpResponse:
         "address": f"/incidents/{uid}/",
     }
     return _render(request, "incident", context)
+
+
+@conditional_page
+@require_safe
+def picture(request: HttpRequest, name: str) -> HttpResponse:
+    """A picture of a published update. Its name is its content, so that it may be kept for ever."""
+    sha256 = name.partition(".")[0]
+    published = UpdatePicture.objects.filter(picture=sha256, update__status=IncidentUpdate.Status.PUBLISHED)
+    shown = published.select_related("picture").first()
+    if shown is None or shown.picture.filename != name:
+        raise Http404
+    response = HttpResponse(bytes(shown.picture.content), content_type=shown.picture.content_type)
+    response["Cache-Control"] = "public, max-age=31536000, immutable"
+    response["ETag"] = f'"{sha256}"'
+    return response
 
 
 @public_page

@@ -120,7 +120,8 @@
       const button = waiting;
       waiting = null;
       // A conflict is looked at before anything else happens.
-      if (automatic) return form.requestSubmit(button);
+      // The picture does not leave before the words are safe, or it would lose them.
+      if (automatic && (button.form === form || !dirty)) return button.form.requestSubmit(button);
     }
     if (dirty && edits !== before) saveTimer = setTimeout(save, SAVE_AFTER);
   };
@@ -145,7 +146,7 @@
   };
 
   form.addEventListener("input", (event) => {
-    if (!event.target.name.startsWith("_")) changed();
+    if (event.target.form === form && !event.target.name.startsWith("_")) changed();
   });
   form.addEventListener("submit", (event) => {
     if (saving) {
@@ -157,6 +158,18 @@
     if (/^(template|scenario)/.test(event.submitter?.value)) forget();
     leaving = true;
     clearTimeout(saveTimer);
+  });
+  // ── The picture: a form of its own, whose controls stand among ours ──
+  const picture = document.getElementById("cp-picture");
+  picture.addEventListener("submit", (event) => {
+    if (saving || (dirty && automatic)) {
+      event.preventDefault();
+      waiting = event.submitter;
+      save();
+      return;
+    }
+    picture.elements.version.value = version.value;
+    leaving = !dirty;
   });
   // What is sent while the page goes away may arrive after the next page was read: then it meets itself.
   window.addEventListener("pagehide", () => { leaving = true; });
@@ -181,7 +194,9 @@
     if (!link) return;
     event.preventDefault();
     form.querySelector(`#cp-lang-${CSS.escape(link.dataset.go)}`)?.click();
-    form.querySelector(link.getAttribute("href"))?.focus();
+    const field = form.querySelector(link.getAttribute("href"));
+    field?.closest("details")?.setAttribute("open", "");
+    field?.focus();
   });
   const ahead = (minutes) => {
     // The wall clock of the portal's zone, which need not be that of this device.
@@ -195,8 +210,10 @@
   };
   for (const one of form.querySelectorAll(".cp-js")) one.hidden = false;
   const facts = document.getElementById("cp-facts");
-  if (window.matchMedia("(max-width: 47.99rem)").matches && !facts.querySelector(".cp-finding, .cp-error, .cp-note, #cp-scenario")) {
-    facts.open = false;
+  if (window.matchMedia("(max-width: 47.99rem)").matches) {
+    if (!facts.querySelector(".cp-finding, .cp-error, .cp-note, #cp-scenario")) facts.open = false;
+    const card = document.getElementById("cp-picture-card");
+    if (!card.querySelector(".cp-finding, .cp-error")) card.open = false;
   }
   offerRestore();
 })();

@@ -12,6 +12,7 @@ from django.urls import reverse
 from incidents import declaring
 from incidents.models import IncidentUpdate, Rendition
 from tests import make
+from tests.pictures import file
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.once]
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
@@ -125,3 +126,33 @@ def test_on_a_phone_the_choice_of_a_scenario_is_in_sight(window, live_server):
     page.click("text=Use the words prepared for it")
     page.wait_for_load_state("networkidle")
     assert page.input_value("#cp-en-impact") == make.WORDS["impact"]
+
+
+def test_a_picture_takes_along_what_was_typed_a_moment_before(window, live_server):
+    make.plan(make.channel(), make.channel("outbox_post"))
+    anna = make.incident_manager(username="anna")
+    update = make.incident(anna, make.component("Checkout")).updates.get()
+    page = window(anna)
+    page.goto(live_server.url + reverse("admin:incidents_incidentupdate_compose", args=[update.pk]))
+    page.fill("#cp-en-issue", "Nobody can pay.")
+    saved(page)  # and with that the version of the page is not the one it came with
+
+    page.click("#cp-picture-card summary")
+    chosen = {"name": "map.png", "mimeType": "image/png", "buffer": file()}
+    page.set_input_files("#cp-picture-file", chosen)
+    page.fill("#cp-en-picture", "A map: Milan is red.")
+    page.fill("#cp-it-picture", "Una mappa: Milano è rossa.")
+    page.fill("#cp-en-issue", "Nobody in Milan can pay.")
+    page.click("text=Save the picture")
+    page.get_by_text("The picture is saved.").wait_for()
+    assert issue(update) == "Nobody in Milan can pay."
+    assert page.input_value("#cp-en-issue") == "Nobody in Milan can pay."
+    assert not page.is_visible("#cp-restore")
+    update.refresh_from_db()
+    assert update.picture.alt["en"] == "A map: Milan is red."
+    assert page.evaluate("document.querySelector('.cp-thumbnail').naturalWidth") == 64
+
+    page.click("label:has(#cp-show-post)")
+    assert page.is_visible("[data-show=post] img[alt='A map: Milan is red.']")
+    page.fill("#cp-en-picture", "A map: Milan and Turin are red.")  # of the other form: nothing to save by itself
+    assert page.inner_text("#cp-saved") == ""
