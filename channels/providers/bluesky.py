@@ -18,12 +18,14 @@ from django.utils.translation import gettext_lazy
 from channels import posts
 from channels.errors import Permanent, Transient, Uncertain
 
-from .base import Addressee, Capabilities, Message, Outcome
+from .base import Addressee, Capabilities, Message, MessagePicture, Outcome
 from .http import HttpProvider
 from .social import ServerField, publish
 
 LIMIT = 300  # graphemes; and 3,000 bytes of UTF-8
 COLLECTION = "app.bsky.feed.post"
+# Of a post or picture that the server refuses; the next one may be taken.
+OF_THIS_POST = ("InvalidRequest", "BlobTooLarge", "InvalidMimeType", "413")
 # A record's key is a TID: 53 bits of microseconds, then 10 that tell clocks apart, as 13 characters of this alphabet.
 ALPHABET = "234567abcdefghijklmnopqrstuvwxyz"
 KEYS_FROM, KEYS_SPAN = 1_672_531_200_000_000, 3 * 365 * 86_400_000_000  # microseconds: from 2023 to 2025
@@ -97,7 +99,13 @@ class Bluesky(HttpProvider):
 
     label = gettext_lazy("Social post: Bluesky")
     capabilities = Capabilities(
-        form="post", medium="broadcast", broadcast=True, idempotent=True, max_weight=LIMIT, thread=True
+        form="post",
+        medium="broadcast",
+        broadcast=True,
+        idempotent=True,
+        max_weight=LIMIT,
+        thread=True,
+        pictures=True,
     )
     config_form = BlueskyForm
 
@@ -133,10 +141,39 @@ class Bluesky(HttpProvider):
             }
             if before:
                 record["reply"] = {"root": before[0].reference, "parent": before[-1].reference}
+            elif message.picture:
+                record["embed"] = self._embed(message.picture)
             return self._put({"repo": account, "collection": COLLECTION, "rkey": key}, record)
 
         account = self.session["did"]
-        return publish(message.parts["text"], post, LIMIT, weight, of_this_text=("InvalidRequest",))
+        return publish(message.parts["text"], post, LIMIT, weight, of_this_text=OF_THIS_POST)
+
+    def _embed(self, picture: MessagePicture) -> dict[str, Any]:
+        """Hand the picture over; how the record of a post names it. Raises DeliveryError, never Uncertain.
+
+        https://docs.bsky.app/docs/advanced-guides/posts#images-embeds: a server drops what no record names.
+        """
+        try:
+            said = self._ask("POST", "com.atproto.repo.uploadBlob", picture.content, kind=picture.content_type)
+            blob = said["blob"]
+        except Permanent as error:
+            raise self._ended(error) from error
+        except Uncertain as error:
+            raise Transient(error.code, error.detail) from error
+        except (KeyError, TypeError):
+            raise Transient("bad-reply", _("The server answered without the address of the picture.")) from None
+        size = {"width": picture.width, "height": picture.height}
+        return {
+            "$type": "app.bsky.embed.images",
+            "images": [{"image": blob, "alt": picture.alt, "aspectRatio": size}],
+        }
+
+    def _ended(self, error: Permanent) -> Permanent | Transient:
+        """`error`, or that the session has ended, which the next try begins anew."""
+        if error.code != "ExpiredToken":
+            return error
+        self.__dict__.pop("session", None)
+        return Transient(error.code, error.detail)
 
     def _put(self, where: dict[str, str], record: dict[str, Any]) -> Posted:
         """Make the record unless it is there. Raises DeliveryError."""
@@ -144,11 +181,8 @@ class Bluesky(HttpProvider):
             body = {**where, "record": record, "swapRecord": None}
             said = self._ask("POST", "com.atproto.repo.putRecord", body)
         except Permanent as error:
-            if error.code == "ExpiredToken":
-                del self.session
-                raise Transient(error.code, error.detail) from error
             if error.code != "InvalidSwap":
-                raise
+                raise self._ended(error) from error
             said = self._there(where)
         try:
             return Posted(str(said["uri"]), str(said["cid"]))
@@ -162,9 +196,14 @@ class Bluesky(HttpProvider):
         except Permanent as error:
             raise Uncertain(error.code, error.detail) from error
 
-    def _ask(self, method: str, call: str, body: Any = None, login: bool = False) -> Any:
-        """One call of XRPC: what the server says. Raises DeliveryError, its code the server's word."""
+    def _ask(self, method: str, call: str, body: Any = None, login: bool = False, kind: str = "") -> Any:
+        """One call of XRPC: what the server says; `kind` is the type of a body that is no JSON.
+
+        Raises DeliveryError, its code the server's word.
+        """
         headers = {} if login else {"Authorization": f"Bearer {self.session['accessJwt']}"}
+        if kind:
+            headers["Content-Type"] = kind
         status, said, _headers = self.call(method, f"{self.config['service']}/xrpc/{call}", body, headers)
         if status >= 400 and not isinstance(said, dict):
             raise Permanent(str(status), _("This is not a server of the AT Protocol: check the service."))

@@ -6,16 +6,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from django import forms
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
+from urllib3.filepost import encode_multipart_formdata
 
 from channels import posts
 from channels.errors import Permanent, Transient, Uncertain
+from channels.pictures import SUFFIXES
 
-from .base import Addressee, Capabilities, Message, Outcome
+from .base import Addressee, Capabilities, Message, MessagePicture, Outcome
 from .http import HttpProvider
 from .social import ServerField, publish
 
@@ -34,7 +36,8 @@ class MastodonForm(forms.Form):
         label=gettext_lazy("Access token"),
         widget=forms.PasswordInput,
         help_text=gettext_lazy(
-            "Of an application made under Preferences → Development with the scopes read:accounts and write:statuses."
+            "Of an application made under Preferences → Development with the scopes read:accounts, write:statuses and "
+            "write:media."
         ),
     )
     visibility = forms.ChoiceField(label=gettext_lazy("Visibility"), choices=VISIBILITIES)
@@ -68,7 +71,9 @@ class Mastodon(HttpProvider):
     """
 
     label = gettext_lazy("Social post: Mastodon")
-    capabilities = Capabilities(form="post", medium="broadcast", broadcast=True, max_weight=LIMIT, thread=True)
+    capabilities = Capabilities(
+        form="post", medium="broadcast", broadcast=True, max_weight=LIMIT, thread=True, pictures=True
+    )
     config_form = MastodonForm
 
     def send(self, message: Message, recipients: Sequence[Addressee]) -> list[Outcome]:
@@ -81,6 +86,8 @@ class Mastodon(HttpProvider):
             status = {"status": text, "visibility": self.config["visibility"], "language": language}
             if before:
                 status["in_reply_to_id"] = before[-1].id
+            elif message.picture:
+                status["media_ids"] = [self._upload(message.picture)]
             key = hashlib.sha256("\n".join(parts).encode()).hexdigest()
             said = self._ask("POST", "/api/v1/statuses", status, {"Idempotency-Key": key})
             try:
@@ -89,7 +96,28 @@ class Mastodon(HttpProvider):
                 raise Uncertain("bad-reply", _("The server answered without the ID of the post.")) from None
 
         language = message.locale.partition("-")[0]  # ISO 639: Mastodon knows no regions
-        return publish(message.parts["text"], post, self.limit, weight, of_this_text=("422",))
+        return publish(message.parts["text"], post, self.limit, weight, of_this_text=("413", "422"))
+
+    def _upload(self, picture: MessagePicture) -> str:
+        """Hand the picture over with what it shows; the ID by which a post names it.
+
+        Raises DeliveryError, never Uncertain: nobody sees a picture that no post names.
+        https://docs.joinmastodon.org/methods/media/#v2
+        """
+        file = (f"picture.{SUFFIXES[picture.content_type]}", picture.content, picture.content_type)
+        body, kind = encode_multipart_formdata({"description": picture.alt, "file": file})
+        try:
+            status, said = self._request("POST", "/api/v2/media", body, {"Content-Type": kind})
+            number = str(said["id"])
+            if status == 202:  # taken, and still being worked on: a post would be refused until that is done
+                status, _said = self._request("GET", f"/api/v1/media/{quote(number, safe='')}")
+        except Uncertain as error:
+            raise Transient(error.code, error.detail) from error
+        except (KeyError, TypeError):
+            raise Transient("bad-reply", _("The server answered without the ID of the picture.")) from None
+        if status != 200:
+            raise Transient("media-processing", _("The server is still working on the picture."))
+        return number
 
     @cached_property
     def limit(self) -> int:
@@ -109,12 +137,18 @@ class Mastodon(HttpProvider):
 
     def _ask(self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None) -> Any:
         """One request as our account: what the server says. Raises DeliveryError."""
+        return self._request(method, path, body, headers)[1]
+
+    def _request(
+        self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None
+    ) -> tuple[int, Any]:
+        """As _ask, with the status before."""
         sent = {"Authorization": f"Bearer {self.config['access_token']}", **(headers or {})}
         status, said, _headers = self.call(method, f"{self.config['server']}{path}", body, sent)
         if status >= 400:
             detail = str(said.get("error", "")) if isinstance(said, dict) else ""
             raise Permanent(str(status), " ".join(filter(None, [detail, _fix(status)])))
-        return said
+        return status, said
 
     def probe(self) -> str:
         said = self._ask("GET", "/api/v1/accounts/verify_credentials")
@@ -131,7 +165,9 @@ class Mastodon(HttpProvider):
 
 def _fix(status: int) -> str:
     if status in (401, 403):
-        return _("Make a new access token with the scopes read:accounts and write:statuses, and enter it here.")
+        return _(
+            "Make a new access token with the scopes read:accounts, write:statuses and write:media, and enter it here."
+        )
     if status == 404:
         return _("This is not a Mastodon server, or the account is gone: check the server.")
     return ""

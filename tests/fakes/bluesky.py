@@ -1,4 +1,4 @@
-"""A fake server of the AT Protocol: log in, put and get records. It refuses what Bluesky's own refuses."""
+"""A fake server of the AT Protocol: log in, put and get records, take pictures. It refuses what Bluesky refuses."""
 
 import re
 from datetime import datetime
@@ -28,6 +28,7 @@ class Server:
 
     def __init__(self) -> None:
         self.records: dict[str, dict[str, Any]] = {}
+        self.blobs: dict[str, tuple[str, bytes]] = {}
         self.sessions = 0
         self.expired = 0
 
@@ -44,6 +45,11 @@ class Server:
             return refusal(401, "AuthMissing", "Authentication Required")
         if int(number) <= self.expired:
             return refusal(400, "ExpiredToken", "Token has expired")
+        if name == "com.atproto.repo.uploadBlob":
+            link = f"bafkrei{len(self.blobs)}"
+            self.blobs[link] = (call.headers["Content-Type"], call.body)
+            size, kind = len(call.body), call.headers["Content-Type"]
+            return Reply(200, {"blob": {"$type": "blob", "ref": {"$link": link}, "mimeType": kind, "size": size}})
         if name == "com.atproto.repo.putRecord":
             return self.put(call.json)
         if name == "com.atproto.repo.getRecord":
@@ -69,6 +75,9 @@ class Server:
         known = [{"uri": one["uri"], "cid": one["cid"]} for one in self.records.values()]
         for reference in record.get("reply", {}).values():
             assert reference in known
+        for image in record.get("embed", {}).get("images", []):
+            assert record["embed"]["$type"] == "app.bsky.embed.images"
+            assert image["image"]["ref"]["$link"] in self.blobs
         found = {"uri": f"at://{DID}/app.bsky.feed.post/{key}", "cid": f"bafy{len(known)}", "value": record}
         self.records[key] = found
         return Reply(200, {"uri": found["uri"], "cid": found["cid"], "validationStatus": "valid"})

@@ -1,4 +1,4 @@
-"""A fake Mastodon server: posts and replies, who am I, its limit; a repeated Idempotency-Key makes no second post."""
+"""A fake Mastodon server: posts, replies, pictures, who am I, its limit; a repeated Idempotency-Key posts nothing."""
 
 import re
 from typing import Any
@@ -25,6 +25,8 @@ class Server:
         self.max_characters = max_characters
         self.posts: list[dict[str, Any]] = []
         self.keys: dict[str, dict[str, Any]] = {}
+        self.media: dict[str, dict[str, Any]] = {}
+        self.slow = 0  # times that a picture is still being worked on when it is asked for
 
     def __call__(self, call: Call) -> Reply:
         if call.headers.get("Authorization") != f"Bearer {TOKEN}":
@@ -36,6 +38,13 @@ class Server:
                 return Reply(200, {"configuration": {"statuses": {"max_characters": self.max_characters}}})
             case "POST", "/api/v1/statuses":
                 return self.post(call.json, call.headers.get("Idempotency-Key", ""))
+            case "POST", "/api/v2/media":
+                number = str(700 + len(self.media))
+                self.media[number] = call.form
+                return Reply(202 if self.slow else 200, {"id": number, "type": "image", "url": None})
+            case "GET", path if path.removeprefix("/api/v1/media/") in self.media:
+                self.slow -= 1
+                return Reply(206 if self.slow > 0 else 200, {"id": path.rpartition("/")[2]})
         return Reply(404, {"error": "Record not found"})
 
     def post(self, given: dict[str, Any], key: str) -> Reply:
@@ -46,6 +55,8 @@ class Server:
             return Reply(422, {"error": "Validation failed: Text character limit of 500 exceeded"})
         if parent and parent not in {post["id"] for post in self.posts}:
             return Reply(404, {"error": "Record not found"})
+        if not set(given.get("media_ids", [])) <= set(self.media):
+            return Reply(422, {"error": "Validation failed: media not found"})
         number = str(900 + len(self.posts))
         self.posts.append({**given, "id": number, "key": key})
         reply = {"id": number, "url": f"https://social.example.org/@status/{number}"}

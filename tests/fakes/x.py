@@ -8,8 +8,6 @@ import threading
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from email.parser import BytesParser
-from email.policy import HTTP
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import quote, unquote
@@ -20,6 +18,7 @@ from requests.adapters import HTTPAdapter
 
 from channels.posts import weighted_length
 from tests.fakes.aws import Drop, Hang
+from tests.fakes.http import form
 
 KEYS = {
     "consumer_key": "fakeconsumerkey",
@@ -121,17 +120,11 @@ class _Handler(BaseHTTPRequestHandler):
     do_GET = do_POST
 
     def _body(self, raw: bytes) -> dict[str, Any]:
-        """JSON, or the fields of a form with a file: text as str, a file as (content type, bytes)."""
+        """JSON, or the fields of a form with a file."""
         kind = self.headers.get("Content-Type", "")
         if not kind.startswith("multipart/form-data"):
             return json.loads(raw or b"{}")
-        found: dict[str, Any] = {}
-        message = BytesParser(policy=HTTP).parsebytes(f"Content-Type: {kind}\r\n\r\n".encode() + raw)
-        for part in message.iter_parts():
-            content = part.get_payload(decode=True)
-            name = part.get_param("name", header="content-disposition")
-            found[name] = (part.get_content_type(), content) if part.get_filename() else content.decode()
-        return found
+        return form(kind, raw)
 
     def _signed(self) -> bool:
         """Whether the request carries our keys' OAuth 1.0a signature for X's own address. A form is not signed."""

@@ -8,10 +8,12 @@ from hypothesis import strategies as st
 from channels.errors import Permanent, Throttled, Transient, Uncertain
 from channels.posts import split
 from channels.providers import http
+from channels.providers.base import MessagePicture
 from channels.providers.bluesky import LIMIT, BlueskyForm, facets, record_key, weight
 from tests.fakes.aws import Drop, Hang
 from tests.fakes.bluesky import HANDLE, PASSWORD, TID, FakeBluesky, refusal
 from tests.fakes.http import Reply
+from tests.pictures import file
 
 from .conftest import addressees, make_message
 
@@ -272,6 +274,64 @@ def test_before_the_post_nothing_is_uncertain(provider, fake, step):
 
 def test_nothing_to_say_is_not_posted(provider, fake):
     assert send(provider, " ").error.code == "empty"
+    assert not fake.posts
+
+
+# ── With a picture ──────────────────────────────────────────────────────────
+
+PICTURE = MessagePicture(file(), "image/png", 64, 48, "Una mappa: Milano è rossa.")
+
+
+def test_a_picture_goes_up_and_the_post_says_what_it_shows(provider, fake):
+    assert send(provider, picture=PICTURE).error is None
+    assert fake.server.blobs == {"bafkrei0": ("image/png", PICTURE.content)}
+    [post] = fake.posts
+    [image] = post["embed"]["images"]
+    assert image["alt"] == PICTURE.alt
+    assert image["aspectRatio"] == {"width": 64, "height": 48}
+    assert (image["image"]["mimeType"], image["image"]["size"]) == ("image/png", len(PICTURE.content))
+
+
+def test_the_first_post_of_a_thread_has_the_picture(provider, fake):
+    assert send(provider, LONG, picture=PICTURE).error is None
+    assert ["embed" in post for post in fake.posts] == [True, False, False]
+    assert send(provider, LONG, picture=PICTURE).error is None  # sent again, nothing is doubled
+    assert len(fake.posts) == 3
+
+
+@pytest.mark.parametrize(
+    ("step", "expected"),
+    [
+        (Drop(), Transient),
+        (Hang(), Transient),
+        (Reply(502, {"error": "UpstreamFailure"}), Transient),
+        (Reply(200, b"{"), Transient),
+        (Reply(200, {}), Transient),
+        (refusal(400, "ExpiredToken", "Token has expired"), Transient),
+        (Reply(429, {"error": "RateLimitExceeded"}), Throttled),
+        (refusal(400, "InvalidToken", "Bad token scope"), Permanent),
+    ],
+    ids=["dropped", "silent", "502", "broken", "no blob", "expired", "429", "token"],
+)
+def test_a_picture_that_did_not_go_up_is_never_uncertain(provider, fake, monkeypatch, step, expected):
+    monkeypatch.setattr(http, "TIMEOUT", 0.2)
+    fake.script(None, step)
+    with pytest.raises(expected) as caught:
+        send(provider, picture=PICTURE)
+    assert type(caught.value) is expected
+    assert not fake.posts
+    if expected is Transient:
+        assert send(provider, picture=PICTURE).error is None
+
+
+@pytest.mark.parametrize(
+    "step", [refusal(400, "BlobTooLarge", "This file is too large"), refusal(413, "InvalidRequest", "too large")]
+)
+def test_a_picture_that_is_not_taken_fails_this_post_only(provider, fake, step):
+    fake.script(None, step)
+    outcome = send(provider, picture=PICTURE)
+    assert type(outcome.error) is Permanent
+    assert "too large" in outcome.error.detail
     assert not fake.posts
 
 

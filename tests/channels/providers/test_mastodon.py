@@ -5,10 +5,12 @@ import pytest
 
 from channels.errors import Permanent, Throttled, Transient, Uncertain
 from channels.providers import http, mastodon
+from channels.providers.base import MessagePicture
 from channels.providers.mastodon import MastodonForm, weight
 from tests.fakes.aws import Drop, Hang
 from tests.fakes.http import Reply
 from tests.fakes.mastodon import TOKEN, FakeMastodon
+from tests.pictures import file
 
 from .conftest import addressees, make_message
 
@@ -198,6 +200,74 @@ def test_half_a_thread_is_left_to_a_person(provider, fake, step):
 
 def test_nothing_to_say_is_not_posted(provider, fake):
     assert send(provider, " ").error.code == "empty"
+    assert not fake.posts
+
+
+# ── With a picture ──────────────────────────────────────────────────────────
+
+PICTURE = MessagePicture(file(), "image/png", 64, 48, "Una mappa: Milano è rossa.")
+ASKED, UPLOADED, LOOKED, POSTED = "/api/v2/instance", "/api/v2/media", "/api/v1/media/700", "/api/v1/statuses"
+
+
+def paths(fake):
+    return [call.path for call in fake.calls]
+
+
+def test_a_picture_goes_up_with_what_it_shows_before_the_post_names_it(provider, fake):
+    assert send(provider, picture=PICTURE).error is None
+    assert paths(fake) == [ASKED, UPLOADED, POSTED]
+    assert fake.server.media == {"700": {"description": PICTURE.alt, "file": ("image/png", PICTURE.content)}}
+    assert [post["media_ids"] for post in fake.posts] == [["700"]]
+
+
+def test_the_first_post_of_a_thread_has_the_picture(provider, fake):
+    assert send(provider, LONG, picture=PICTURE).error is None
+    assert [post.get("media_ids") for post in fake.posts] == [["700"], None, None]
+
+
+@pytest.mark.parametrize(("slow", "posted"), [(1, True), (2, False)])
+def test_a_server_that_works_on_it_is_asked_once_more(provider, fake, slow, posted):
+    fake.server.slow = slow
+    if posted:
+        assert send(provider, picture=PICTURE).error is None
+    else:
+        with pytest.raises(Transient) as caught:
+            send(provider, picture=PICTURE)
+        assert caught.value.code == "media-processing"
+    assert paths(fake) == [ASKED, UPLOADED, LOOKED] + [POSTED] * posted
+
+
+@pytest.mark.parametrize(
+    ("step", "expected"),
+    [
+        (Drop(), Transient),
+        (Hang(), Transient),
+        (Reply(503, b"busy"), Transient),
+        (Reply(200, b"{"), Transient),
+        (Reply(200, {}), Transient),
+        (Reply(429), Throttled),
+        (Reply(401, {"error": "The access token is invalid"}), Permanent),
+        (Reply(403, {"error": "This action is outside the authorized scopes"}), Permanent),
+    ],
+    ids=["dropped", "silent", "503", "broken", "no id", "429", "401", "403"],
+)
+def test_a_picture_that_did_not_go_up_is_never_uncertain(provider, fake, monkeypatch, step, expected):
+    monkeypatch.setattr(http, "TIMEOUT", 0.2)
+    fake.script(None, step)
+    with pytest.raises(expected) as caught:
+        send(provider, picture=PICTURE)
+    assert type(caught.value) is expected
+    if expected is Permanent:
+        assert "write:media" in caught.value.detail
+    assert not fake.posts
+
+
+@pytest.mark.parametrize("status", [413, 422])
+def test_a_picture_that_is_not_taken_fails_this_post_only(provider, fake, status):
+    fake.script(None, Reply(status, {"error": "Validation failed: File is too large"}))
+    outcome = send(provider, picture=PICTURE)
+    assert type(outcome.error) is Permanent
+    assert "too large" in outcome.error.detail
     assert not fake.posts
 
 
