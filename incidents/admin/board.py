@@ -9,8 +9,8 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
-from channels import delivery
 from channels.models import OPENS_AFTER, Batch, Channel, Delivery, Dispatch
+from channels.progress import Progress, progress_of
 from channels.reasons import explain
 from channels.tasks import SILENT, worker_seen
 from incidents import publishing
@@ -62,7 +62,7 @@ class Row:
 
     channel: Channel
     purpose: str
-    parts: list[delivery.Progress]
+    parts: list[Progress]
     broadcast: bool
     rate: float = 0.0
     next_try_at: datetime | None = None
@@ -316,7 +316,7 @@ def left(seconds: float) -> str:
 def board(update: IncidentUpdate) -> Board:
     """Count it all, in a constant number of queries however many people it goes to."""
     now = timezone.now()
-    found = delivery.progress(publishing.dispatches(update))
+    found = progress_of(publishing.dispatches(update))
     seen = worker_seen()
     rows: dict[tuple[int, str], Row] = {}
     for part in found:

@@ -10,8 +10,8 @@ from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from channels import delivery
 from channels.models import Batch, Channel, Dispatch
+from channels.progress import Progress, progress_of
 from channels.tasks import SILENT, worker_seen
 from incidents.models import (
     INCIDENT_STAGES,
@@ -158,13 +158,13 @@ def _flights(user: Any) -> list[Flight]:
     sources = {int(s.partition(":")[2]) for s in moving.values_list("source", flat=True) if s.startswith("update:")}
     updates = IncidentUpdate.objects.for_user(user).filter(pk__in=sources).select_related("incident")
     by_source = {f"update:{u.pk}": u for u in updates}
-    rows: dict[str, list[delivery.Progress]] = {}
-    for one in delivery.progress(moving.filter(source__in=by_source)):
+    rows: dict[str, list[Progress]] = {}
+    for one in progress_of(moving.filter(source__in=by_source)):
         rows.setdefault(one.dispatch.source, []).append(one)
     return [_flight(by_source[source], parts) for source, parts in rows.items()]
 
 
-def _flight(update: IncidentUpdate, parts: list[delivery.Progress]) -> Flight:
+def _flight(update: IncidentUpdate, parts: list[Progress]) -> Flight:
     reached, total = sum(p.reached for p in parts), sum(p.total for p in parts)
     elapsed = timezone.now() - min(p.dispatch.created_at for p in parts)
     waiting = sum(p.waiting for p in parts)

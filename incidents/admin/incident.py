@@ -16,8 +16,8 @@ from django.utils.html import format_html
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
-from channels import delivery
 from channels.models import Dispatch
+from channels.progress import Progress, progress_of
 from commsportal.admin import ReadOnlyAdmin
 from incidents import declaring, linking, rendering
 from incidents.errors import NotAllowed, Problem, Refused, WrongState
@@ -180,8 +180,8 @@ class IncidentAdmin(ReadOnlyAdmin):
         decisions: dict[int | None, list[Decision]] = {}
         for decision in incident.decisions.select_related("by").order_by("id"):
             decisions.setdefault(decision.update_id, []).append(decision)
-        progress: dict[str, list[delivery.Progress]] = {}
-        for one in delivery.progress(Dispatch.objects.filter(thread=incident.thread)):
+        progress: dict[str, list[Progress]] = {}
+        for one in progress_of(Dispatch.objects.filter(thread=incident.thread)):
             progress.setdefault(one.dispatch.source, []).append(one)
         for update in updates:
             update.incident = incident
@@ -312,7 +312,7 @@ def candidates(incident: Incident) -> QuerySet[Any]:
     )
 
 
-def entry(update: IncidentUpdate, decisions: list[Decision], progress: list[delivery.Progress]) -> dict[str, Any]:
+def entry(update: IncidentUpdate, decisions: list[Decision], progress: list[Progress]) -> dict[str, Any]:
     """One update of the timeline: its words, who did what, and how far the sending is."""
     told = [p for p in progress if p.dispatch.purpose == Dispatch.Purpose.UPDATE]
     return {

@@ -326,14 +326,14 @@ class IncidentUpdate(models.Model):
 
         Raises NotAllowed, WrongState.
         """
-        from channels import delivery
+        from channels.progress import progress_of
         from incidents.publishing import dispatches
 
         with transaction.atomic():
             me = self._locked()
             me._check_may("publish", by)
             me._check_status(self.Status.PUBLISHED)
-            left = [p for p in delivery.progress(dispatches(me).filter(cancelled_at__isnull=True)) if not p.finished]
+            left = [p for p in progress_of(dispatches(me).filter(cancelled_at__isnull=True)) if not p.finished]
             if not left:
                 raise WrongState(_t("Everything has been sent: there is nothing left to stop."))
             dispatches(me).filter(pk__in=[p.dispatch.pk for p in left]).update(cancelled_at=timezone.now())

@@ -11,6 +11,7 @@ from django_q.models import OrmQ
 from channels import circuit, delivery, providers, tasks
 from channels.errors import Permanent, Transient, Uncertain
 from channels.models import Channel, Delivery, Dispatch
+from channels.progress import progress_of
 from channels.providers.base import Capabilities
 from incidents import publishing
 from incidents.admin.board import board
@@ -94,7 +95,7 @@ def test_one_answer_closes_it_again(pair, dispatch, fakes):
     fakes[0].script = None
     assert work(first).failures == 0
     assert first.health == "well"
-    assert delivery.progress(Dispatch.objects.all())[0].counts == {"sent": 45}
+    assert progress_of(Dispatch.objects.all())[0].counts == {"sent": 45}
 
 
 def test_while_it_is_open_one_worker_at_a_time_tries(pair, dispatch, fakes, settings):

@@ -7,6 +7,7 @@ from django.utils import timezone
 from channels import delivery, providers, tasks
 from channels.errors import Permanent, Throttled, Transient, Uncertain
 from channels.models import Batch, Channel, Delivery, Recipient, Suppression
+from channels.progress import Progress, progress_of
 from channels.providers.base import Capabilities, Outcome, personalise
 from channels.secrets import address_hash
 from incidents import publishing
@@ -50,7 +51,7 @@ def sending(world, scripted, db):
     return publishing.Dispatch.objects.get(pk=world)
 
 
-def run(dispatch) -> delivery.Progress:
+def run(dispatch) -> Progress:
     """Work until nothing is due, letting held and backed-off batches come due at once."""
     for _round in range(30):
         delivery.run_channel(dispatch.channel_id, 30)
@@ -61,8 +62,8 @@ def run(dispatch) -> delivery.Progress:
     return progress(dispatch)
 
 
-def progress(dispatch) -> delivery.Progress:
-    return next(p for p in delivery.progress(publishing.Dispatch.objects.filter(pk=dispatch.pk)))
+def progress(dispatch) -> Progress:
+    return next(p for p in progress_of(publishing.Dispatch.objects.filter(pk=dispatch.pk)))
 
 
 def die_in_mid_wave(dispatch) -> Batch:
@@ -440,7 +441,7 @@ def test_a_worker_stops_at_the_end_of_its_time_and_gives_the_try_back(sending, s
 def test_progress_takes_three_queries_whatever_the_audience(sending, django_assert_num_queries):
     run(sending)
     with django_assert_num_queries(3):
-        delivery.progress(publishing.Dispatch.objects.all())
+        progress_of(publishing.Dispatch.objects.all())
 
 
 def test_a_test_that_fails_takes_the_channel_out_of_service(scripted):

@@ -13,6 +13,7 @@ from django.utils import timezone
 
 from channels import aws_events, delivery, events, reasons, sns
 from channels.models import Batch, Channel, Delivery, Dispatch, ProviderEvent, Recipient, Suppression
+from channels.progress import progress_of
 from channels.secrets import address_hash
 from tests import make
 from tests.fakes import aws
@@ -605,7 +606,7 @@ def test_the_delivery_page_counts_who_was_reached(ses):
     rows = [sent(ses), sent(ses)]
     tell(ses, mail("Delivery", rows[0]))
     tell(ses, mail("Bounce", rows[1]))
-    good, bad = delivery.progress(Dispatch.objects.all())
+    good, bad = progress_of(Dispatch.objects.all())
     assert (good.reached, good.counts) == (1, {"delivered": 1})
     assert (bad.failed, bad.reasons) == (1, {("failed", "bounced"): 1})
 

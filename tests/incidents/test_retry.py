@@ -10,6 +10,7 @@ from django.utils import timezone
 from channels import delivery
 from channels.errors import Permanent, Uncertain
 from channels.models import Batch, Delivery, Dispatch, Heartbeat, Recipient, Suppression
+from channels.progress import progress_of
 from incidents import declaring, publishing, roles, tasks
 from incidents.errors import NotAllowed, WrongState
 from incidents.models import ComponentUserObjectPermission, Decision, IncidentUpdate
@@ -65,11 +66,11 @@ def retry(client, update, **data):
 def test_retrying_one_reason_reaches_those_and_records_who_did_it(client, manager, half):
     answer = retry(client, half, code="554")
     assert answer.status_code == 302
-    [waiting] = delivery.progress(publishing.dispatches(half))
+    [waiting] = progress_of(publishing.dispatches(half))
     assert waiting.repeating == 3
     assert "Being tried again" not in text(client.get(url(half)))  # one reason is left to try
     make.deliver()
-    [done] = delivery.progress(publishing.dispatches(half))
+    [done] = progress_of(publishing.dispatches(half))
     assert (done.reached, done.failed, done.unknown) == (7, 1, 2)
     decision = Decision.objects.get(verb="retry")
     assert decision.by == manager
@@ -93,7 +94,7 @@ def test_what_is_not_certain_needs_an_explicit_choice(client, half):
     assert not Batch.objects.filter(repeats=True).exists()
     assert retry(client, half, status="unknown", sure="1").status_code == 302
     make.deliver()
-    assert delivery.progress(publishing.dispatches(half))[0].unknown == 0
+    assert progress_of(publishing.dispatches(half))[0].unknown == 0
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,8 @@ import pytest
 from django.contrib.auth.models import User
 from django.utils import timezone
 
-from channels import delivery
 from channels.models import Dispatch
+from channels.progress import progress_of
 from incidents import declaring, publishing
 from incidents.errors import NotAllowed, Refused, WrongState
 from incidents.models import Decision, IncidentUpdate, Stage
@@ -57,7 +57,7 @@ def test_the_whole_road(draft, author, approver):
     draft.publish(author)
     make.deliver()
     assert publishing.sent_hash(draft) == draft.approved_hash == draft.content_hash
-    assert [(p.dispatch.locale, p.reached) for p in delivery.progress(publishing.dispatches(draft))] == [
+    assert [(p.dispatch.locale, p.reached) for p in progress_of(publishing.dispatches(draft))] == [
         ("en", 30),
         ("it", 12),
     ]
@@ -78,7 +78,7 @@ def test_resolving_clears_the_components_and_asks_those_who_were_told(draft, aut
     draft.incident.refresh_from_db()
     assert draft.incident.resolved_at == last.published_at
     assert component_states() == {}
-    found = {(p.dispatch.purpose, p.dispatch.locale): p.reached for p in delivery.progress(publishing.dispatches(last))}
+    found = {(p.dispatch.purpose, p.dispatch.locale): p.reached for p in progress_of(publishing.dispatches(last))}
     assert found == {("update", "en"): 35, ("update", "it"): 12, ("survey", "en"): 35, ("survey", "it"): 12}
 
 
@@ -95,7 +95,7 @@ def test_a_survey_waits_for_its_time_and_for_the_messages(draft, author, approve
     assert {d.expanded_at for d in surveys} == {None}
     surveys.update(not_before=timezone.now() - timedelta(minutes=1))
     make.deliver()
-    assert [p.reached for p in delivery.progress(surveys)] == [30, 12]
+    assert [p.reached for p in progress_of(surveys)] == [30, 12]
 
 
 def test_nobody_approves_what_they_wrote_superuser_or_not(draft, author):

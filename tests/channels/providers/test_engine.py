@@ -4,6 +4,7 @@ import pytest
 
 from channels import delivery
 from channels.models import Channel, Delivery, Suppression
+from channels.progress import progress_of
 from incidents import publishing
 from tests import make
 from tests.fakes.smtp import DROP, PASSWORD, USER
@@ -33,7 +34,7 @@ def dispatch(channel):
 
 
 def counts(dispatch):
-    return delivery.progress(publishing.Dispatch.objects.filter(pk=dispatch.pk))[0].counts
+    return progress_of(publishing.Dispatch.objects.filter(pk=dispatch.pk))[0].counts
 
 
 def test_customers_get_the_approved_words_once(dispatch, server):
