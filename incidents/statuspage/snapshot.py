@@ -53,6 +53,10 @@ def _files() -> Iterator[tuple[str, bytes]]:
     for kind in feeds.FEEDS:
         yield f"history.{kind}", _get(reverse(f"status-{kind}"))
     shown = overview()
+    # Before the pages that show them.
+    said = [page for one in shown.incidents for update in one.said for page in update.page.values()]
+    for file in sorted({page["picture"]["file"] for page in said if "picture" in page}):
+        yield f"pictures/{file}", _get(reverse("status-picture", args=[file]))
     pages = [reverse("status"), reverse("status-history")]
     pages += [reverse("status-incident", args=[one.incident.uid]) for one in shown.incidents]
     for path in pages:
@@ -60,9 +64,6 @@ def _files() -> Iterator[tuple[str, bytes]]:
         for language, _label in settings.LANGUAGES:
             yield f"{language}/{name}", _get(path, language)
         yield name, _get(path)
-    said = [page for one in shown.incidents for update in one.said for page in update.page.values()]
-    for file in sorted({page["picture"]["file"] for page in said if "picture" in page}):
-        yield f"pictures/{file}", _get(reverse("status-picture", args=[file]))
     for name in ("portal/status.css", "portal/status.js", "portal/icon.svg"):
         if found := finders.find(name):
             yield f"static/{name}", Path(str(found)).read_bytes()
