@@ -312,11 +312,11 @@ def unsubscribe(ground: Ground) -> None:
     ground.publish()
     people = list(Recipient.objects.order_by("-id")[: ground.scale.people // 2])
     chosen = people[:: len(people) // UNSUBSCRIBED][:UNSUBSCRIBED]
-    links = [links.unsubscribe_url(one.pk).partition("/unsubscribe/") for one in chosen]
+    addresses = [links.unsubscribe_url(one.pk).partition("/unsubscribe/") for one in chosen]
     ground.worker()
     ground.until_under_way()
     browser = Client(SERVER_NAME="127.0.0.1")
-    for _host, view, token in links:
+    for _host, view, token in addresses:
         assert browser.post(view + token, {"List-Unsubscribe": "One-Click"}).status_code == 200
     # All of it is committed. A wave that began before may still go out; one that begins now must know.
     arrived = len(sink.ledger)
