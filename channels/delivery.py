@@ -275,16 +275,10 @@ def _wave(batch: Batch, dispatch: Dispatch, message: Message, provider: Provider
             crowded = True
             break
         try:
-            outcomes = provider.send(message, addressees)
+            outcomes = _hand_over(dispatch, message, provider, addressees)
         except (Throttled, Permanent, Transient) as error:
             held = error
             break
-        except Uncertain as error:
-            outcomes = [Outcome(error=error)] * len(chunk)
-        except Exception as error:  # a provider's bug must not lose track of people
-            where = "".join(traceback.format_exception(error))
-            log.error("%s failed unexpectedly: %s", provider.label, dispatch.via.mask(where))
-            outcomes = [Outcome(error=Uncertain(type(error).__name__, str(error)))] * len(chunk)
         sent_to += len(chunk)
         answered = can.many_servers or not all(isinstance(outcome.error, Uncertain) for outcome in outcomes)
         silent = 0 if answered else silent + 1
@@ -319,6 +313,23 @@ def _wave(batch: Batch, dispatch: Dispatch, message: Message, provider: Provider
         _commit(batch, lease_until=None, tries=F("tries") - 1)
         raise pace.Crowded
     return True
+
+
+def _hand_over(
+    dispatch: Dispatch, message: Message, provider: Provider, addressees: Sequence[Addressee]
+) -> list[Outcome]:
+    """One call of the provider. Raises what means that nobody was handed over."""
+    try:
+        return provider.send(message, addressees)
+    except (Throttled, Permanent, Transient):
+        raise
+    except Uncertain as error:
+        doubt = error
+    except Exception as error:  # a provider's bug must not lose track of people
+        where = "".join(traceback.format_exception(error))
+        log.error("%s failed unexpectedly: %s", provider.label, dispatch.via.mask(where))
+        doubt = Uncertain(type(error).__name__, str(error))
+    return [Outcome(error=doubt)] * len(addressees)
 
 
 def _record(

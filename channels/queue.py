@@ -1,7 +1,7 @@
 """The queue: whatever is to be done by a worker is put on it here, and who must know what waits asks here.
 
 On the database a task is a row, and comes about with the caller's transaction or not at all. Redis and SQS
-(channels/brokers.py) know nothing of transactions: a task goes there after the commit, and if it cannot, a sweep finds
+(channels/brokers/) know nothing of transactions: a task goes there after the commit, and if it cannot, a sweep finds
 its work.
 """
 

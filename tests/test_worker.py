@@ -18,6 +18,7 @@ from django.utils import timezone
 from django_q.models import OrmQ
 
 from channels import delivery, tasks
+from channels import worker as worker_module
 from channels.models import Batch, Channel, Delivery, Dispatch, Recipient
 from channels.worker import Sweeps
 from incidents import publishing
@@ -220,3 +221,18 @@ def test_it_tops_up_wake_ups_to_all_workers_but_one_and_no_further(settings, tra
     delivery.claim(channel.pk)
     tasks.sweep()
     assert OrmQ.objects.count() == settings.Q_CLUSTER["workers"] - 2
+
+
+def test_it_loads_what_enabled_channels_need_before_it_forks(monkeypatch, db):
+    """Whatever is wrong with one of them: that is said where it is used."""
+    make.channel("outbox_sms", "On")
+    make.channel("outbox_sms", "Off", enabled=False)
+    make.channel("no-such-provider", "Gone")
+    loaded, closed = [], []
+    original = Channel.get_provider
+    monkeypatch.setattr(Channel, "get_provider", lambda self: loaded.append(self.name) or original(self))
+    monkeypatch.setattr(worker_module.connections, "close_all", lambda: closed.append(True))
+    monkeypatch.setattr(worker_module.gc, "freeze", lambda: None)
+    worker_module._load()
+    assert sorted(loaded) == ["Gone", "On"]
+    assert closed == [True]

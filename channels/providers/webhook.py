@@ -35,6 +35,23 @@ def check_secret(value: str) -> None:
         raise ValidationError(text % {"size": size})
 
 
+class SecondSecretField(forms.CharField):
+    """A secret of Standard Webhooks that a channel may do without.
+
+    A stored credential is kept when its field is left empty: so it takes a sign to drop it.
+    """
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(required=False, widget=forms.PasswordInput, max_length=120, **kwargs)
+
+    def clean(self, value: Any) -> str:
+        given = super().clean(value)
+        if given in ("", "-"):
+            return ""
+        check_secret(given)
+        return given
+
+
 class WebhookForm(forms.Form):
     signing_secret = forms.CharField(
         label=gettext_lazy("Signing secret"),
@@ -45,11 +62,8 @@ class WebhookForm(forms.Form):
             "Customers check with it that a message is ours. To make one: echo whsec_$(openssl rand -base64 32)"
         ),
     )
-    previous_secret = forms.CharField(
+    previous_secret = SecondSecretField(
         label=gettext_lazy("Previous secret"),
-        required=False,
-        widget=forms.PasswordInput,
-        max_length=120,
         help_text=gettext_lazy(
             "While customers change over to a new secret, enter the old one here: messages carry both signatures. "
             "A single “-” ends that."
@@ -57,12 +71,8 @@ class WebhookForm(forms.Form):
     )
 
     def clean_previous_secret(self) -> str:
-        # A stored credential is kept when its field is left empty: so it takes a sign to drop it.
         value = self.cleaned_data["previous_secret"]
-        if value in ("", "-", self.cleaned_data.get("signing_secret")):
-            return ""
-        check_secret(value)
-        return value
+        return "" if value == self.cleaned_data.get("signing_secret") else value
 
 
 def secrets_of(config: Mapping[str, Any]) -> list[str]:

@@ -39,7 +39,7 @@ UPDATE_ID = {
 }
 # An INSERT OR REPLACE of SQLite deletes what is in its way without asking a rule. PostgreSQL has none, and its own
 # constraints refuse the same; there this look at other rows made an import take quadratic time.
-ON_SQLITE_ONLY = {"update_no_replace"}
+ON_SQLITE_ONLY = {"update_no_replace", "picture_no_replace"}
 PUBLISHED = "EXISTS (SELECT 1 FROM incidents_incidentupdate u WHERE u.id = {row}.update_id AND u.status = 'published')"
 
 RULES = [
@@ -203,8 +203,17 @@ VOIDS = [
 
 
 def create(apps, schema_editor):
+    create_guards(schema_editor, RULES, VOIDS, "incidents_rendition")
+
+
+def drop(apps, schema_editor):
+    drop_guards(schema_editor, RULES, VOIDS, "incidents_rendition")
+
+
+def create_guards(schema_editor, rules, voids, words):
+    """`words` is the table at which `voids` look."""
     vendor = schema_editor.connection.vendor
-    for name, event, table, condition, message in RULES:
+    for name, event, table, condition, message in rules:
         if vendor != "sqlite" and name in ON_SQLITE_ONLY:
             continue
         condition = condition.replace("{message}", MESSAGE[vendor]).replace("{update_id}", UPDATE_ID[vendor])
@@ -217,13 +226,13 @@ def create(apps, schema_editor):
             _create_on_sqlite(
                 schema_editor, name, f"BEFORE {event}", table, condition, f"SELECT RAISE(ABORT, '{message}')"
             )
-    for name, event, condition, ids in VOIDS:
+    for name, event, condition, ids in voids:
         void = VOID.format(ids=ids)
         if vendor == "postgresql":
             body = f"IF {condition} THEN {void}; END IF; RETURN NULL;"
-            _create_on_postgresql(schema_editor, name, f"AFTER {event}", "incidents_rendition", body)
+            _create_on_postgresql(schema_editor, name, f"AFTER {event}", words, body)
         else:
-            _create_on_sqlite(schema_editor, name, f"AFTER {event}", "incidents_rendition", condition, void)
+            _create_on_sqlite(schema_editor, name, f"AFTER {event}", words, condition, void)
 
 
 def _create_on_postgresql(schema_editor, name, when, table, body):
@@ -242,9 +251,9 @@ def _create_on_sqlite(schema_editor, name, when, table, condition, action):
     )
 
 
-def drop(apps, schema_editor):
-    tables = [(name, table) for name, _event, table, _condition, _message in RULES]
-    for name, table in tables + [(name, "incidents_rendition") for name, *_rest in VOIDS]:
+def drop_guards(schema_editor, rules, voids, words):
+    tables = [(name, table) for name, _event, table, _condition, _message in rules]
+    for name, table in tables + [(name, words) for name, *_rest in voids]:
         if schema_editor.connection.vendor == "postgresql":
             schema_editor.execute(f"DROP TRIGGER IF EXISTS guard_{name} ON {table}")
             schema_editor.execute(f"DROP FUNCTION IF EXISTS guard_{name}()")

@@ -26,7 +26,6 @@ RULES = [
         "a picture is never changed",
     ),
     (
-        # SQLite's INSERT OR REPLACE deletes what is in its way without asking any rule.
         "picture_no_replace",
         "INSERT",
         "channels_picture",
@@ -58,31 +57,11 @@ VOIDS = [
 
 
 def create(apps, schema_editor):
-    if schema_editor.connection.vendor == "postgresql":
-        for name, event, table, condition, message in RULES:
-            body = f"""IF {condition} THEN RAISE EXCEPTION '{message}' USING ERRCODE = 'check_violation'; END IF;
-                RETURN {"OLD" if event == "DELETE" else "NEW"};"""
-            guards._create_on_postgresql(schema_editor, name, f"BEFORE {event}", table, body)
-        for name, event, condition, ids in VOIDS:
-            body = f"IF {condition} THEN {guards.VOID.format(ids=ids)}; END IF; RETURN NULL;"
-            guards._create_on_postgresql(schema_editor, name, f"AFTER {event}", TABLE, body)
-        return
-    for name, event, table, condition, message in RULES:
-        refuse = f"SELECT RAISE(ABORT, '{message}')"
-        guards._create_on_sqlite(schema_editor, name, f"BEFORE {event}", table, condition, refuse)
-    for name, event, condition, ids in VOIDS:
-        void = guards.VOID.format(ids=ids)
-        guards._create_on_sqlite(schema_editor, name, f"AFTER {event}", TABLE, condition, void)
+    guards.create_guards(schema_editor, RULES, VOIDS, TABLE)
 
 
 def drop(apps, schema_editor):
-    tables = [(name, table) for name, _event, table, _condition, _message in RULES]
-    for name, table in tables + [(name, TABLE) for name, *_rest in VOIDS]:
-        if schema_editor.connection.vendor == "postgresql":
-            schema_editor.execute(f"DROP TRIGGER guard_{name} ON {table}")
-            schema_editor.execute(f"DROP FUNCTION guard_{name}()")
-        else:
-            schema_editor.execute(f"DROP TRIGGER guard_{name}")
+    guards.drop_guards(schema_editor, RULES, VOIDS, TABLE)
 
 
 class Migration(migrations.Migration):

@@ -274,3 +274,17 @@ def test_a_dispatch_that_is_no_message_of_what_was_approved(published, facts):
 def test_insert_or_replace(published, table):
     assert refused(f"INSERT OR REPLACE INTO {table} SELECT * FROM {table}")
     assert refused(f"UPDATE OR REPLACE {table} SET id = id + 1")
+
+
+@pytest.mark.parametrize("source", ["update:0%s", "update:", "update:x", "update:99999999999999999999", "%s", "x:%s"])
+def test_a_dispatch_that_names_its_update_in_any_other_way(update, source):
+    update.approve(make.communications_manager())
+    update.publish(update.author)
+    dispatch = publishing.dispatches(update).first()
+    columns = "thread, purpose, channel_id, via_id, via_reason, content, audience, approved_hash, approved_count"
+    copy = f"INSERT INTO channels_dispatch (source, locale, not_before, created_at, {columns})"
+    assert refused(
+        f"{copy} SELECT %s, locale, not_before, created_at, {columns} FROM channels_dispatch WHERE id = %s",
+        source.replace("%s", str(update.pk)),
+        dispatch.pk,
+    )
