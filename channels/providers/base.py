@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 from django import forms
 from django.utils.functional import Promise
 
+from channels import posts
 from channels.errors import DeliveryError
 
 FORMS = ("email", "sms", "post", "event", "page", "chat", "push", "voice")
@@ -25,7 +26,8 @@ class Capabilities:
     medium: str  # whose addresses it serves: a channels.models.Medium value
     max_batch: int = 1  # recipients in one call of send()
     max_segments: int | None = None  # SMS: more is refused at review
-    max_weight: int | None = None  # post: weighted characters in one post
+    max_weight: int | None = None  # post: characters in one post, as `weigh` counts them
+    weigh: posts.Weigh = posts.weighted_length  # post: how its network counts characters
     max_subject: int | None = None  # characters of the subject; more is refused at review
     thread: bool = False  # post: what is longer than max_weight goes out as a thread
     pictures: bool = False  # carries the picture of an update (Message.picture) with its alternative text

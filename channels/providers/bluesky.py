@@ -104,6 +104,7 @@ class Bluesky(HttpProvider):
         broadcast=True,
         idempotent=True,
         max_weight=LIMIT,
+        weigh=weight,
         thread=True,
         pictures=True,
     )

@@ -72,7 +72,13 @@ class Mastodon(HttpProvider):
 
     label = gettext_lazy("Social post: Mastodon")
     capabilities = Capabilities(
-        form="post", medium="broadcast", broadcast=True, max_weight=LIMIT, thread=True, pictures=True
+        form="post",
+        medium="broadcast",
+        broadcast=True,
+        max_weight=LIMIT,
+        weigh=weight,
+        thread=True,
+        pictures=True,
     )
     config_form = MastodonForm
 

@@ -15,6 +15,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from channels.models import Channel
 from incidents import rendering
 from incidents.checker import Finding, check
 from incidents.errors import Problem, Refused, WrongState
@@ -244,7 +245,7 @@ def context(update: IncidentUpdate, form: ComposeForm) -> dict[str, Any]:
         "incident": update.incident,
         # An incident that was declared without a scenario can still get one.
         "scenarios": [] if update.incident.scenario_id else Scenario.objects.all(),
-        "languages": _languages(form, twin, renditions, found, drafts),
+        "languages": _languages(form, twin, renditions, channels, found, drafts),
         "limits": preview.limits(channels if twin.notify else []),
         "audience": preview.audience_in_words(preview.reach_of_draft(twin, renditions, channels)),
         "facts": {field: [f for f in found if f.field == field and not f.locale] for field in FACTS},
@@ -262,6 +263,7 @@ def _languages(
     form: ComposeForm,
     twin: IncidentUpdate,
     renditions: list[Rendition],
+    channels: list[Channel],
     found: list[Finding],
     drafts: Mapping[str, tuple[dict[str, str], MessageTemplate | None]],
 ) -> list[dict[str, Any]]:
@@ -286,7 +288,7 @@ def _languages(
         }
         if rendition:
             draft, template = drafts[locale]
-            row["preview"] = preview.preview(twin, rendition)
+            row["preview"] = preview.preview(twin, rendition, channels if twin.notify else [])
             row["since_template"] = preview.differences(draft, rendition.words(), WORDS) if template else None
             row["since_before"] = (
                 preview.differences(before[locale], rendition.words(), WORDS) if locale in before else None

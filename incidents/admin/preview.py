@@ -16,7 +16,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
 from channels.models import Channel, Medium
-from channels.posts import weighted_length
+from channels.posts import LIMIT, weighted_length
 from channels.providers.base import TOKEN
 from channels.sms import Segments, segments
 from incidents import rendering
@@ -81,6 +81,27 @@ def sms_size(text: str) -> Segments:
 
 
 @dataclass(frozen=True)
+class PostSize:
+    """How long a post is, as its network counts characters, and how long it may be."""
+
+    names: list[str]  # of the channels that count so; empty if all count alike
+    weight: int
+    limit: int
+
+
+def post_sizes(text: str, channels: Iterable[Channel]) -> list[PostSize]:
+    """One for all channels that count alike, in their order; as X counts where none is chosen."""
+    names: dict[tuple[int, int], list[str]] = {}
+    for channel in channels:
+        able = channel.capabilities
+        if able and able.max_weight:
+            names.setdefault((able.weigh(text), able.max_weight), []).append(channel.name)
+    if not names:
+        return [PostSize([], weighted_length(text), LIMIT)]
+    return [PostSize(theirs if len(names) > 1 else [], *size) for size, theirs in names.items()]
+
+
+@dataclass(frozen=True)
 class Preview:
     """One language of an update, as every kind of reader gets it."""
 
@@ -92,14 +113,14 @@ class Preview:
     sms: str
     sms_size: Segments
     post: str
-    post_weight: int
+    post_sizes: list[PostSize]
     page: Mapping[str, str]
     chat: str
     voice: str
     picture: Mapping[str, Any] | None = None  # as the status page gets it
 
 
-def preview(update: IncidentUpdate, rendition: Rendition) -> Preview:
+def preview(update: IncidentUpdate, rendition: Rendition, channels: Iterable[Channel]) -> Preview:
     locale = rendition.locale
     words = rendering.final_words(rendition, update)
     email = rendering.parts("email", words, update, locale)
@@ -112,7 +133,7 @@ def preview(update: IncidentUpdate, rendition: Rendition) -> Preview:
         sms=words["sms"],
         sms_size=segments(words["sms"]),
         post=words["post"],
-        post_weight=weighted_length(words["post"]),
+        post_sizes=post_sizes(words["post"], channels),
         page=rendering.page(words, update, locale),
         chat=rendering.page(words, update, locale)["text"],
         voice=rendering.spoken(words),
@@ -125,7 +146,6 @@ class Limits:
     """The tightest limits of the chosen channels, and which channels carry which form."""
 
     segments: int | None
-    weight: int | None
     names: Mapping[str, list[str]]  # form → names of channels
     pictures: list[str]  # names of the channels that carry the picture
 
@@ -133,7 +153,7 @@ class Limits:
 def limits(channels: Iterable[Channel]) -> Limits:
     names: dict[str, list[str]] = {}
     pictures = []
-    most: dict[str, int] = {}
+    most: int | None = None
     for channel in channels:
         able = channel.capabilities
         if able is None:
@@ -141,10 +161,9 @@ def limits(channels: Iterable[Channel]) -> Limits:
         names.setdefault(able.form, []).append(channel.name)
         if able.pictures:
             pictures.append(channel.name)
-        limit = able.max_segments if able.form == "sms" else able.max_weight
-        if limit:
-            most[able.form] = min(limit, most.get(able.form, limit))
-    return Limits(most.get("sms"), most.get("post"), names, pictures)
+        if able.max_segments:
+            most = min(able.max_segments, most or able.max_segments)
+    return Limits(most, names, pictures)
 
 
 # ── Differences ─────────────────────────────────────────────────────────────

@@ -9,7 +9,6 @@ from django.urls import reverse
 from django.utils.translation import gettext as _
 
 from channels.models import Channel, Dispatch, Medium
-from channels.posts import weighted_length
 from channels.providers.base import Capabilities
 from incidents import rendering
 from incidents.checker import check
@@ -256,7 +255,7 @@ def _message(message: dict[str, Any], able: Capabilities | None) -> dict[str, An
         "json": parts.get("json", ""),
         "picture": message["content"].get("picture"),
         "size": preview.sms_size(text) if able and able.max_segments else None,
-        "weight": weighted_length(text) if able and able.max_weight else None,
+        "weight": able.weigh(text) if able and able.max_weight else None,
         "limit": (able.max_segments or able.max_weight) if able else None,
     }
 

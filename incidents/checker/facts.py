@@ -10,7 +10,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from channels.pictures import MAX_ALT
-from channels.posts import split, weighted_length
+from channels.posts import split
 from channels.sms import segments
 from incidents import rendering
 from incidents.models.words import OVER, WORDS, Stage
@@ -358,16 +358,18 @@ def _length(draft: Draft, channel: "Channel", able: "Capabilities", locale: str)
         return Finding("missing_words", locale, field, message, fix, level=Level.BLOCK)
     if able.max_segments:
         return _too_many_segments(text, able.max_segments, locale)
-    weight = weighted_length(text)
+    weight = able.weigh(text)
     if able.max_weight and weight > able.max_weight and able.thread:
-        message = _("Post: %(count)s characters as the network counts them: a thread of %(posts)s posts.") % {
+        message = _("%(channel)s: %(count)s characters as the network counts them: a thread of %(posts)s posts.") % {
+            "channel": channel,
             "count": weight,
-            "posts": len(split(text, able.max_weight)),
+            "posts": len(split(text, able.max_weight, able.weigh)),
         }
         fix = _("Shorten it to %(limit)s characters if one post is to say it all.") % {"limit": able.max_weight}
         return Finding("thread", locale, field, message, fix, level=Level.HINT)
     if able.max_weight and weight > able.max_weight:
-        message = _("Post: %(count)s characters as the network counts them (limit %(limit)s).") % {
+        message = _("%(channel)s: %(count)s characters as the network counts them (limit %(limit)s).") % {
+            "channel": channel,
             "count": weight,
             "limit": able.max_weight,
         }

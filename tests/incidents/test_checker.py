@@ -334,6 +334,19 @@ def test_a_long_post_is_no_obstacle_where_it_becomes_a_thread(update):
     assert "too_long" not in codes(check(update))
 
 
+@pytest.mark.parametrize(
+    ("provider", "text", "weight"),
+    [("x", "付" * 150, 300), ("bluesky", "é" * 301, 301), ("bluesky", "付" * 1001, 1001), ("mastodon", "é" * 501, 501)],
+)
+def test_each_network_counts_in_its_own_way(update, provider, text, weight):
+    """X counts 付 twice; Bluesky once, or its bytes if there are more than ten to a character; Mastodon once."""
+    update.channels.set([make.channel(provider)])
+    write(update, "en", post=text)
+    assert f": {weight} characters" in only(check(update), "thread").message
+    write(update, "en", post=text[:140])
+    assert "thread" not in codes(check(update))
+
+
 def test_a_subject_that_a_topic_would_refuse_blocks(update):
     update.channels.add(make.channel("sns_topic"))
     write(update, "en", subject="x" * 120)
