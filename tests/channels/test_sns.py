@@ -365,7 +365,7 @@ def test_a_peer_that_cannot_prove_its_name_is_not_believed(tmp_path):
 
 
 def test_silence_ends(peer, monkeypatch):
-    monkeypatch.setattr(sns, "TIMEOUT", 0.05)
+    monkeypatch.setattr(sns, "TIMEOUT", 0.5)
     peer.script(Hang())
     with pytest.raises(sns.Unavailable, match="Timeout"):
         FETCH(f"{peer.url}/a.pem")

@@ -205,7 +205,7 @@ def test_what_this_message_meets_is_an_outcome(slack, peer, code):
     ],
 )
 def test_perhaps_posted_is_uncertain_and_never_repeated(slack, peer, monkeypatch, step):
-    monkeypatch.setattr(http, "TIMEOUT", Timeout(connect=1, read=0.03))
+    monkeypatch.setattr(http, "TIMEOUT", Timeout(connect=1, read=0.5))
     peer.script(step)
     assert type(send(slack).error) is Uncertain
     assert len(peer.calls) == 1

@@ -139,7 +139,7 @@ def test_odd_line_breaks_leave_no_empty_block(teams, peer):
 
 @pytest.mark.parametrize("step", [Drop(), Drop(cut=True), Hang(), fault(500, "Internal"), fault(502, "NoResponse")])
 def test_perhaps_posted_is_uncertain_and_never_repeated(teams, peer, monkeypatch, step):
-    monkeypatch.setattr(http, "TIMEOUT", Timeout(connect=1, read=0.03))
+    monkeypatch.setattr(http, "TIMEOUT", Timeout(connect=1, read=0.5))
     peer.script(step)
     assert type(send(teams).error) is Uncertain
     assert len(peer.calls) == 1

@@ -86,7 +86,7 @@ def test_a_throttle_is_raised_with_its_patience(desk, peer):
 
 @pytest.mark.parametrize("step", [Drop(), Hang(), Reply(500)])
 def test_perhaps_sent_is_uncertain(desk, peer, monkeypatch, step):
-    monkeypatch.setattr(http, "TIMEOUT", Timeout(connect=1, read=0.1))
+    monkeypatch.setattr(http, "TIMEOUT", Timeout(connect=1, read=0.5))
     peer.script(step)
     assert type(send(desk).error) is Uncertain
     assert desk.capabilities.idempotent  # so that the engine sends it again, with the same webhook-id

@@ -149,7 +149,7 @@ def test_gone_means_that_the_address_is_to_be_left_alone(webhook, receiver):
 
 
 def test_a_silent_server_is_uncertain(webhook, receiver):
-    webhook.pool.connection_pool_kw["timeout"] = urllib3.Timeout(connect=1, read=0.1)
+    webhook.pool.connection_pool_kw["timeout"] = urllib3.Timeout(connect=1, read=0.5)
     receiver.script(Hang())
     assert type(failure(webhook, receiver.url)) is Uncertain
 

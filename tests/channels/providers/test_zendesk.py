@@ -105,7 +105,7 @@ def test_a_throttle_is_raised_with_its_patience(zendesk, peer):
 
 @pytest.mark.parametrize("step", [Drop(), Drop(cut=True), Hang(), Reply(500), Reply(200, b"<html>"), Reply(200, {})])
 def test_perhaps_sent_is_uncertain_and_not_repeated(zendesk, peer, monkeypatch, step):
-    monkeypatch.setattr(http, "TIMEOUT", Timeout(connect=1, read=0.1))
+    monkeypatch.setattr(http, "TIMEOUT", Timeout(connect=1, read=0.5))
     peer.script(step)
     assert type(send(zendesk).error) is Uncertain
     assert len(peer.calls) == 1
