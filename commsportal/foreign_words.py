@@ -1,8 +1,12 @@
-"""The admin theme's own words. It ships no translations: named here, `makemessages` finds them and ours apply."""
+"""Words of Django and its add-ons that we translate ourselves, where they have no Italian or not the one we want.
+
+Named here, `makemessages` finds them. Without, it would take them for dead, and drop their translations.
+"""
 
 from django.utils.translation import gettext_noop as _
 
-WORDS = [
+# The admin's theme ships no translations.
+UNFOLD = [
     _("Add new item"),
     _("Add row"),
     _("After you've created a user, you’ll be able to edit more user options."),
@@ -15,14 +19,15 @@ WORDS = [
     _("Changes"),
     _("Choose a date from the list below to revert to a previous version of this object"),
     _("Choose file to upload"),
+    _("Click to cancel"),
     _("Code"),
     _("Collapse"),
     _("Comment"),
     _("Current file"),
     _("Dark"),
-    _("Date"),
     _("Date from"),
     _("Date to"),
+    _("Date"),
     _("Edit"),
     _("Expand row"),
     _("False"),
@@ -30,27 +35,33 @@ WORDS = [
     _("From"),
     _("General"),
     _("Go back"),
-    _("Group"),
     _("Group permissions"),
+    _("Group"),
+    _("History"),
     _("Light"),
     _("Loading more results..."),
+    _("Log out"),
     _("Manage group"),
     _("Manage user"),
     _("More actions"),
     _("Name"),
     _("New"),
     _("Next"),
-    _("No"),
     _("No data"),
     _("No recent searches"),
     _("No results found"),
     _("No results matching your query"),
+    _("No"),
     _("Non field specific"),
     _("Not enough data."),
-    _("Object"),
     _("Object permissions"),
+    _("Object"),
     _("Previous"),
     _("Recent searches"),
+    _(
+        "Raw passwords are not stored, so there is no way to see this user’s password, but you can change the password "
+        'using <a href="{}" class="text-primary-600 dark:text-primary-500">this form</a>.'
+    ),
     _("Record picture"),
     _("Reset filters"),
     _("Reset to default"),
@@ -76,5 +87,42 @@ WORDS = [
     _("User permissions"),
     _("Value"),
     _("Welcome"),
+    _("Welcome back to"),
     _("You have been successfully logged out from the administration"),
+]
+# Ships translations, but none into Italian.
+SIMPLE_HISTORY = [
+    _("Changed"),
+    _("Created"),
+    _("Deleted"),
+    _("View history: %s"),
+]
+# Missing in Django's Italian; and names of months and days, which it writes with a capital.
+DJANGO = [
+    _("Disabled"),
+    _("Enabled"),
+    _("Password-based authentication"),
+    _(
+        "Whether the user will be able to authenticate using a password or not. If disabled, they may still be able to "
+        "authenticate using other backends, such as Single Sign-On or LDAP."
+    ),
+    _("January"),
+    _("February"),
+    _("March"),
+    _("April"),
+    _("May"),
+    _("June"),
+    _("July"),
+    _("August"),
+    _("September"),
+    _("October"),
+    _("November"),
+    _("December"),
+    _("Monday"),
+    _("Tuesday"),
+    _("Wednesday"),
+    _("Thursday"),
+    _("Friday"),
+    _("Saturday"),
+    _("Sunday"),
 ]
