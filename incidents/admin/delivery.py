@@ -22,8 +22,9 @@ from channels.reasons import explain
 from commsportal.spreadsheet import inert
 from incidents import publishing
 from incidents.errors import Problem, Refused
-from incidents.models import IncidentUpdate
+from incidents.models import OVER, IncidentUpdate
 
+from . import glance
 from .board import board, number
 from .compose import url
 from .refusal import refused
@@ -88,22 +89,23 @@ def progress(model_admin: ModelAdmin, request: HttpRequest, object_id: int) -> H
 
 
 def retry(model_admin: ModelAdmin, request: HttpRequest, object_id: int) -> HttpResponse:
-    """POST channel, purpose, status, code: send again to those for whom it failed."""
+    """POST channel, purpose, status, code: send again to those for whom it failed.
+
+    Where a later update has been published it asks first; `old_words` is the answer.
+    """
     update = _update(request, object_id)
-    status = request.POST.get("status", "")
+    status, purpose = request.POST.get("status", ""), request.POST.get("purpose", Dispatch.Purpose.UPDATE)
+    old_words = bool(request.POST.get("old_words"))
     try:
         channel = get_object_or_404(Channel, pk=int(request.POST.get("channel", "")))
         if status not in (Delivery.Status.FAILED, Delivery.Status.UNKNOWN):
             raise Refused(_("Only what failed, or what is not known to have arrived, can be sent again."))
         if status == Delivery.Status.UNKNOWN and not request.POST.get("sure"):
             raise Refused(_("Tick the box first: some of these people may get the message twice."))
-        people = update.retry(
-            request.user,
-            channel,
-            purpose=request.POST.get("purpose", Dispatch.Purpose.UPDATE),
-            status=status,
-            code=request.POST.get("code"),
-        )
+        later = update.overtaken_by() if purpose == Dispatch.Purpose.UPDATE else None
+        if later and not old_words:
+            return _ask_old_words(model_admin, request, update, later, channel)
+        people = update.retry(request.user, channel, purpose, status, request.POST.get("code"), old_words)
     except ValueError:
         return refused(request, Refused(_("No channel was chosen.")), url("delivery", update))
     except Problem as error:
@@ -111,6 +113,37 @@ def retry(model_admin: ModelAdmin, request: HttpRequest, object_id: int) -> Http
     words = ngettext("%(n)s person is being tried again.", "%(n)s people are being tried again.", people)
     messages.success(request, words % {"n": number(people)})
     return HttpResponseRedirect(url("delivery", update))
+
+
+def _ask_old_words(
+    model_admin: ModelAdmin, request: HttpRequest, update: IncidentUpdate, later: IncidentUpdate, channel: Channel
+) -> HttpResponse:
+    """What would go out, what customers were told since, and to how many it would go all the same."""
+    facts = _facts(request, update)
+    asked = {
+        name: request.POST[name] for name in ("channel", "purpose", "status", "code", "sure") if name in request.POST
+    }
+    people = sum(
+        failure.people
+        for failure in facts["board"].failures
+        if (failure.row.channel, failure.row.purpose) == (channel, Dispatch.Purpose.UPDATE)
+        and failure.status == asked["status"]
+        and asked.get("code", failure.code) == failure.code
+    )
+    context = {
+        **model_admin.admin_site.each_context(request),
+        **facts,
+        "title": _("Send old words?"),
+        "opts": model_admin.opts,
+        "later": later,
+        "resolved_since": update.incident.is_over and update.stage not in OVER,
+        "subject": glance.words(update).get("subject", ""),
+        "way": channel,
+        "broadcast": bool(channel.capabilities and channel.capabilities.broadcast),
+        "people": people,
+        "asked": asked,
+    }
+    return render(request, "admin/incidents/incidentupdate/delivery_old_words.html", context)
 
 
 def stop(model_admin: ModelAdmin, request: HttpRequest, object_id: int) -> HttpResponse:

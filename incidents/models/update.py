@@ -133,6 +133,11 @@ class IncidentUpdate(models.Model):
         ids = set(self.decisions.filter(verb__in=Decision.WRITING).values_list("by_id", flat=True))
         return ids | ({self.author_id} if self.author_id else set())
 
+    def overtaken_by(self) -> "IncidentUpdate | None":
+        """The latest update that customers were told after this one; None while this is the last word."""
+        later = IncidentUpdate.objects.filter(incident=self.incident_id, number__gt=self.number)
+        return later.filter(status=self.Status.PUBLISHED).order_by("-number").first()
+
     def reach(self) -> "Reach":
         """How many people it goes to now, by channel and language."""
         from incidents.publishing import reach
@@ -298,11 +303,18 @@ class IncidentUpdate(models.Model):
             return self._saved()
 
     def retry(
-        self, by: Any, channel: Channel, purpose: str = "update", status: str = "failed", code: str | None = None
+        self,
+        by: Any,
+        channel: Channel,
+        purpose: str = "update",
+        status: str = "failed",
+        code: str | None = None,
+        old_words: bool = False,
     ) -> int:
         """Send again to those on `channel` for whom it failed (for the reason `code`); how many.
 
-        `status` "unknown" repeats what perhaps arrived: somebody may get it twice. Raises NotAllowed, WrongState.
+        `status` "unknown" repeats what perhaps arrived: somebody may get it twice. `old_words`: also where a later
+        update has been published. Raises NotAllowed, WrongState, Refused (old words that nobody confirmed).
         """
         from channels import delivery
         from channels.tasks import wake
@@ -313,6 +325,9 @@ class IncidentUpdate(models.Model):
             if not (by.has_perm("channels.retry_dispatch") and me.incident.may_operate(by)):
                 raise NotAllowed(_t("You may not send this again: the role or a component is missing."))
             me._check_status(self.Status.PUBLISHED)
+            # An invitation to the survey is not old words: it asks about the whole incident.
+            if purpose == "update" and not old_words and me.overtaken_by():
+                raise Refused(_t("A later update has been published: confirm first that these old words shall go out."))
             chosen = dispatches(me).filter(channel=channel, purpose=purpose, cancelled_at__isnull=True)
             count = delivery.retry(chosen, [status], code)
             if not count:

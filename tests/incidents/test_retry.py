@@ -12,7 +12,7 @@ from channels.errors import Permanent, Uncertain
 from channels.models import Batch, Delivery, Dispatch, Heartbeat, Recipient, Suppression
 from channels.progress import progress_of
 from incidents import declaring, publishing, roles, tasks
-from incidents.errors import NotAllowed, WrongState
+from incidents.errors import NotAllowed, Refused, WrongState
 from incidents.models import ComponentUserObjectPermission, Decision, IncidentUpdate
 from tests import make
 from tests.fakes.postman import Postman, postman
@@ -130,6 +130,63 @@ def test_those_who_unsubscribed_are_left_out_of_a_retry(client, half):
     make.deliver()
     assert person.address not in Postman.ledger
     assert "Unsubscribed, or erased, in the meantime" in text(client.get(url(half)))
+
+
+# ── Old words ──
+
+
+@pytest.fixture
+def overtaken(half, manager):
+    """Takes the incident on to a stage, which customers are told."""
+
+    def go_on(stage: str) -> IncidentUpdate:
+        return make.published(declaring.start_draft(half.incident, manager, stage))
+
+    return go_on
+
+
+def test_old_words_go_out_only_after_a_page_that_says_so(client, half, overtaken):
+    overtaken("monitoring")
+    answer = retry(client, half, code="554")
+    shown = text(answer)
+    assert answer.status_code == 200
+    assert "This says “Investigating”, of " in shown
+    assert "A later update, “Monitoring”, was published at " in shown
+    assert "Send these old words to 3 people all the same?" in shown
+    assert not Batch.objects.filter(repeats=True).exists()
+    assert retry(client, half, **answer.context["asked"], old_words="1").status_code == 302
+    [waiting] = progress_of(publishing.dispatches(half))
+    assert waiting.repeating == 3
+
+
+def test_the_page_says_that_the_incident_is_resolved_since(client, half, overtaken):
+    overtaken("resolved")
+    assert "The incident has been resolved since, at " in text(retry(client, half))
+    assert not Batch.objects.filter(repeats=True).exists()
+
+
+def test_the_choice_to_risk_a_second_copy_is_carried_through_the_question(client, half, overtaken):
+    overtaken("monitoring")
+    asked = retry(client, half, status="unknown", sure="1").context["asked"]
+    assert retry(client, half, **asked, old_words="1").status_code == 302
+
+
+def test_the_last_word_is_sent_again_without_a_question_even_once_it_is_over(client, half, overtaken):
+    last = overtaken("resolved")
+    make.deliver()
+    Delivery.objects.filter(dispatch__in=publishing.dispatches(last)).update(status="failed", code="554")
+    assert retry(client, last, code="554").status_code == 302
+
+
+def test_a_later_update_that_is_not_published_overtakes_nothing(client, manager, half):
+    declaring.start_draft(half.incident, manager, "monitoring")
+    assert retry(client, half, code="554").status_code == 302
+
+
+def test_the_verb_does_not_send_old_words_unasked(half, manager, overtaken):
+    overtaken("monitoring")
+    with pytest.raises(Refused):
+        half.retry(manager, half.channels.get())
 
 
 # ── Stop ──

@@ -1,0 +1,8 @@
+"""How staff pages write a time. Django's own date format leaves the zone out in the hour that comes twice in autumn."""
+
+from django import template
+
+from incidents import rendering
+
+register = template.Library()
+register.filter("moment", rendering.moment)
