@@ -2,6 +2,7 @@
 
 import logging
 import re
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from ipaddress import ip_network
@@ -94,6 +95,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
 # Drawn as passwords, but public parts of a signature: a request carries them, and what is logged of it may.
 PUBLIC = {"x": {"consumer_key", "access_token"}}
 
+# What stands at the other end of a provider: each key is in one of the following five.
 # Those that keep what they are given in the portal's own database.
 STORED = {"in_app"}
 LOCAL = {key for key in REGISTRY if key.startswith("outbox_")} | STORED
@@ -126,6 +128,8 @@ HTTP: dict[str, tuple[Callable[[Call], Reply], str]] = {
     "zendesk": (zendesk.api, "api"),
     "ticket_webhook": (lambda _call: Reply(204, b""), "url"),
 }
+# Those with another end of their own: the fixtures `working` and `unreachable` name each.
+SPECIAL = {"smtp", "x", "statuspage"}
 # What a fake AWS answers where the empty shape would not do.
 ANSWERS: dict[str, Any] = {
     "GetAccount": {"SendingEnabled": True},
@@ -275,6 +279,8 @@ def send_in_vain(provider: Provider) -> DeliveryError:
 def test_every_provider_is_asked():
     assert set(CONFIGS) == set(REGISTRY)
     assert [key for key, _label in choices()] == list(REGISTRY)
+    groups = Counter(key for group in (LOCAL, UNTOLD, SERVICES, HTTP, SPECIAL) for key in group)
+    assert groups == Counter(list(REGISTRY)), "each key belongs into one group, which tells what its other end is"
 
 
 @each
