@@ -1,12 +1,15 @@
 """What every registered provider owes the engine, asked of all of them alike."""
 
+import json
 import logging
 import re
+from base64 import b64decode
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from ipaddress import ip_network
 from typing import Any
+from urllib.parse import unquote_plus
 
 import pytest
 from django import forms
@@ -20,7 +23,7 @@ from channels.providers.base import FORMS, Addressee, Capabilities, Message, Out
 from tests.fakes import aws, bluesky, connect, mastodon, slack, teams, x, zendesk
 from tests.fakes.browser import Browser
 from tests.fakes.http import Call, FakeHttp, Reply
-from tests.fakes.smtp import PASSWORD, USER
+from tests.fakes.smtp import PASSWORD, USER, SmtpServer
 
 from .conftest import addressees, make_message
 
@@ -182,8 +185,14 @@ def to_peer(make_provider: Callable[..., Provider], key: str, url: str, certific
 
 
 @pytest.fixture
+def peers() -> list[Any]:
+    """The other ends that `working` started, to be asked what they heard."""
+    return []
+
+
+@pytest.fixture
 def working(
-    settings, tmp_path, closing, make_provider, make_x, fake_service, smtp_server, certificate
+    settings, tmp_path, closing, make_provider, make_x, fake_service, smtp_server, certificate, peers
 ) -> Callable[[str], Provider]:
     """A provider of the given key whose other end accepts everything."""
     settings.STATUS_PAGE_PUBLISHER = f"{__name__}.publish"
@@ -196,16 +205,19 @@ def working(
         if key in HTTP:
             peer = FakeHttp(HTTP[key][0], "" if HTTP[key][1] else str(certificate))
             closing.callback(peer.close)
+            peers.append(peer)
             return to_peer(make_provider, key, peer.url, str(certificate))
         if key in SERVICES:
-            fake_service(SERVICES[key]).answers.update(ANSWERS)
+            peers.append(fake_service(SERVICES[key]))
+            peers[-1].answers.update(ANSWERS)
         elif key == "apprise":
             peer = FakeHttp()
             closing.callback(peer.close)
             url = peer.url.replace("http://", "json://")
             changes = {"secret_url": url + after_host(CONFIGS[key]["secret_url"])}
         elif key == "smtp":
-            changes = {"port": smtp_server(auth=True).port}
+            peers.append(smtp_server(auth=True))
+            changes = {"port": peers[-1].port}
         elif key == "statuspage":
             changes = {"directory": str(tmp_path / "status")}
         return make_provider(key, **{**CONFIGS[key], **changes})
@@ -239,6 +251,11 @@ def param(key: str) -> Any:
     return pytest.param(key, marks=pytest.mark.django_db) if key in STORED else key
 
 
+def is_personal(can: Capabilities) -> bool:
+    """Whether it speaks to its recipients. An event is data, and who reads in a ticket is not known to us."""
+    return not can.broadcast and can.form != "event" and can.medium != "ticket"
+
+
 each = pytest.mark.parametrize("key", [param(key) for key in REGISTRY])
 # Those that reach over a network; the others cannot fail to.
 each_remote = pytest.mark.parametrize("key", [key for key in REGISTRY if key not in LOCAL | UNTOLD])
@@ -262,6 +279,30 @@ def people(provider: Provider) -> list[Addressee]:
 def words(provider: Provider) -> Message:
     """WhatsApp takes one line in each place of a template."""
     return make_message(parts={"text": "Hello [[name]]."} if provider.capabilities.medium == "whatsapp" else {})
+
+
+def shown(call: aws.Call) -> str:
+    """What recipients get to read of a call of AWS."""
+    if call.operation == "SendWhatsAppMessage":
+        return b64decode(call.params["message"]).decode()
+    if call.operation == "SendMessages":  # each address has words of its own instead of the general ones
+        return json.dumps(call.params["MessageRequest"]["Addresses"])
+    return json.dumps(call.params)
+
+
+def heard(peer: FakeHttp | aws.FakeAws | SmtpServer) -> str:
+    """All that a peer was sent, as who it is meant for reads it."""
+    if isinstance(peer, SmtpServer):
+        letters = peer.mailbox.messages
+        return "\n".join(f"{one['Subject']}\n{part.get_content()}" for one in letters for part in one.iter_parts())
+    if isinstance(peer, aws.FakeAws):
+        return "\n".join(map(shown, peer.calls))
+    sealed = "aes128gcm"  # for a browser alone
+    bodies = (
+        json.dumps(BROWSER.read(call.body)) if call.headers.get("Content-Encoding") == sealed else call.body.decode()
+        for call in peer.calls
+    )
+    return unquote_plus("\n".join([*(call.path for call in peer.calls), *bodies]))
 
 
 def send_in_vain(provider: Provider) -> DeliveryError:
@@ -331,6 +372,17 @@ def test_it_gives_one_outcome_each_in_order(key, working):
     assert all(isinstance(o, Outcome) and o.error is None and o.ref for o in outcomes), outcomes
     if not provider.capabilities.broadcast:
         assert len({o.ref for o in outcomes}) == len(chosen)
+
+
+@pytest.mark.parametrize("key", [key for key in REGISTRY if key not in LOCAL and is_personal(get(key).capabilities)])
+def test_it_fills_in_what_is_each_recipients_own(key, working, peers):
+    provider = working(key)
+    chosen = people(provider)
+    parts = {"subject": "For [[name]]: card payments fail", "text": "Hello [[name]]. Stop: [[unsubscribe_url]]"}
+    provider.send(make_message(parts=parts), chosen)
+    found = "".join(heard(peer) for peer in peers)
+    assert not re.findall(r"\[\[\w*", found), "use personalise() of base.py"
+    assert not [(one.name, value) for one in chosen for value in one.values.values() if value not in found]
 
 
 @each
