@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from ipaddress import ip_network
+from pathlib import Path
 from typing import Any
 from urllib.parse import unquote_plus
 
@@ -30,6 +31,7 @@ from .conftest import addressees, make_message
 AWS = {"region": "eu-south-1", "access_key_id": aws.ACCESS_KEY, "secret_access_key": aws.SECRET_KEY}
 TOPIC = "arn:aws:sns:eu-south-1:123456789012:incidents"
 APPLICATION = "arn:aws:sns:eu-south-1:123456789012:app/GCM/example"
+DOCS = Path(__file__).parents[3] / "docs/channels"
 WEBHOOK_SECRET = "whsec_MDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDA="
 SECOND_SECRET = "whsec_MTExMTExMTExMTExMTExMTExMTExMTExMTExMTExMTE="
 VAPID_KEY = "MTExMTExMTExMTExMTExMTExMTExMTExMTExMTExMTE"
@@ -97,6 +99,8 @@ CONFIGS: dict[str, dict[str, Any]] = {
 }
 # Drawn as passwords, but public parts of a signature: a request carries them, and what is logged of it may.
 PUBLIC = {"x": {"consumer_key", "access_token"}}
+# Key → the page in docs/channels that tells of it, where that is not named as its key.
+PAGES = {"outbox_email": "outbox", "outbox_sms": "outbox", "outbox_post": "outbox", "slack_webhook": "slack"}
 
 # What stands at the other end of a provider: each key is in one of the following five.
 # Those that keep what they are given in the portal's own database.
@@ -322,6 +326,14 @@ def test_every_provider_is_asked():
     assert [key for key, _label in choices()] == list(REGISTRY)
     groups = Counter(key for group in (LOCAL, UNTOLD, SERVICES, HTTP, SPECIAL) for key in group)
     assert groups == Counter(list(REGISTRY)), "each key belongs into one group, which tells what its other end is"
+
+
+@pytest.mark.parametrize("key", REGISTRY)
+def test_its_page_is_in_the_list_of_channels(key):
+    page = f"{PAGES.get(key, key.replace('_', '-'))}.md"
+    rows = [line for line in (DOCS / "README.md").read_text().splitlines() if line.startswith("|")]
+    assert [row for row in rows if f"]({page})" in row], f"no row of docs/channels/README.md leads to {page}"
+    assert (DOCS / page).exists()
 
 
 @each
