@@ -92,7 +92,10 @@ class Survey:
 
 @dataclass(frozen=True)
 class IncidentFacts:
-    """One incident in figures. `silence` is the running wait for the next update while it is open."""
+    """One incident in figures. `silence` is the running wait for the next update while it is open.
+
+    `promised_at` is when customers were told they would hear again; `promise_passed` whether that is over.
+    """
 
     pk: int
     title: str
@@ -110,6 +113,8 @@ class IncidentFacts:
     assumed: bool  # there is no plan: DEFAULT_MINUTES stand in
     updates: tuple[UpdateFact, ...] = ()
     silence: float | None = None
+    promised_at: datetime | None = None
+    promise_passed: bool = False
     waits: tuple[float, ...] = ()
     channels: tuple[Reach, ...] = ()
     survey: Survey = Survey()
@@ -128,13 +133,23 @@ class IncidentFacts:
         return _seconds(self.declared_at, self.updates[0].at) if self.updates and self.declared_at else None
 
     @property
-    def silence_late(self) -> bool:
-        """Whether the next update is overdue now."""
+    def silence_long(self) -> bool:
+        """Whether the running silence is longer than the plan wants."""
         return self.silence is not None and self.silence > (self.interval if self.updates else self.first_allowed)
 
     @property
+    def overdue(self) -> bool:
+        """Whether the next update is overdue now, as the dashboard says it: past the promise, else past the plan."""
+        return self.promise_passed if self.promised_at else self.silence_long
+
+    @property
+    def silence_late(self) -> bool:
+        """Whether the running silence counts in the figures: they measure against the plan, but break no promise."""
+        return self.overdue and self.silence_long
+
+    @property
     def due(self) -> int:
-        """Updates that were due by a time: published ones, and the one that is overdue."""
+        """Updates that were due by a time: published ones, and the one that is late by now."""
         return sum(u.late is not None for u in self.updates) + self.silence_late
 
     @property
@@ -143,7 +158,7 @@ class IncidentFacts:
 
     @property
     def gaps(self) -> list[tuple[float, bool]]:
-        """(seconds, kept) between one update and the next that was due; the running one once it is too long."""
+        """(seconds, kept) between one update and the next that was due; the running one once it is late."""
         found = [(u.after, not u.late) for u in self.updates[1:] if u.late is not None]
         if self.updates and self.silence is not None and self.silence_late:
             found.append((self.silence, False))
@@ -210,7 +225,7 @@ def gather(incidents: QuerySet[Any], now: datetime | None = None) -> list[Incide
     chosen = incidents.order_by().values("pk")
     rows = incidents.order_by("-started_at", "-pk").values(
         *("pk", "uid", "title", "severity", "stage", "maintenance", "imported_from"),
-        *("started_at", "declared_at", "resolved_at"),
+        *("started_at", "declared_at", "resolved_at", "next_update_at"),
         *("plan__name", "plan__first_update_minutes", "plan__update_minutes"),
     )
     components = _components(chosen)
@@ -259,9 +274,10 @@ def _facts(
                 promise = at <= previous[3] if previous[3] else None
         updates.append(UpdateFact(number, stage, at, after, late, promise, waits.get(pk, 0.0)))
         previous = one
-    silence = None
+    silence = promised_at = None
     if judged and not imported and row["stage"] not in OVER:
         silence = _seconds(previous[2] if previous else (declared_at or start), now)
+        promised_at = row["next_update_at"] if previous else None
     return IncidentFacts(
         pk=row["pk"],
         title=row["title"],
@@ -279,6 +295,8 @@ def _facts(
         assumed=assumed,
         updates=tuple(updates),
         silence=silence,
+        promised_at=promised_at,
+        promise_passed=promised_at is not None and now > promised_at,
         waits=tuple(waits.values()),
         channels=tuple(channels),
         survey=survey,

@@ -70,7 +70,8 @@ def incident_sentence(one: IncidentFacts, summary: Summary) -> str:
         first = _("No update for %(time)s") % {"time": about(one.silence)}
     else:
         first = _("No update was published")
-    return _join([first, _late(summary.late, summary.due), _reached(summary), _clarity(summary)])
+    overdue = _("the next update is overdue") if one.updates and one.overdue else ""
+    return _join([first, _late(summary.late, summary.due), overdue, _reached(summary), _clarity(summary)])
 
 
 def period_sentence(summary: Summary) -> str:

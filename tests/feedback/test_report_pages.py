@@ -17,6 +17,7 @@ from channels.models import Delivery, Dispatch
 from feedback.models import SurveyAnswer
 from incidents import roles
 from incidents.models import Component, Decision, Incident, IncidentComponent, IncidentUpdate
+from incidents.rendering import moment
 from tests import make
 from tests.feedback.test_reports import an_incident, an_update, by_hand, sent
 
@@ -311,6 +312,24 @@ def test_an_incident_about_which_nothing_was_said_has_a_report(client, manager):
     page = client.get(f"{OVER_TIME}{incident.pk}/").content.decode()
     assert "No update has been published." in page
     assert "Nobody has been asked yet." in page
+
+
+@pytest.mark.parametrize(
+    ("promised_in", "said", "unsaid"),
+    [
+        (16, "so it is not overdue, and does not count as late yet", "it is overdue"),
+        (-4, "it is overdue. It counts as late in the figures.", "not overdue"),
+    ],
+)
+def test_an_open_incident_is_overdue_only_once_its_promise_is_broken(client, manager, promised_in, said, unsaid):
+    now = timezone.now()
+    told, promise = now - timedelta(minutes=36), now + timedelta(minutes=promised_in)
+    one = an_incident(make.plan(update_minutes=30), told, started_at=told, published_at=told, next_update_at=promise)
+    an_update(one, 1, told, next_update_at=promise)
+    page = " ".join(client.get(f"{OVER_TIME}{one.pk}/").content.decode().split())
+    assert said in page
+    assert moment(promise) in page
+    assert unsaid not in page
 
 
 # ── Files ──

@@ -160,6 +160,28 @@ def test_an_open_incident_that_is_silent_too_long_counts_as_late():
     assert (late.silence, late.late, late.due, late.cadence, late.longest_gap) == (1801, 1, 2, 0.0, 1801)
 
 
+@pytest.mark.parametrize(
+    ("promised", "minutes", "overdue", "long", "late"),
+    [
+        (50, 45, False, True, 0),  # the plan's 30 minutes are over, the promise holds
+        (50, 50, False, True, 0),
+        (50, 51, True, True, 1),
+        (20, 21, True, False, 0),  # the promise is broken within the plan's time
+        (None, 36, True, True, 1),
+    ],
+)
+def test_an_update_is_overdue_when_the_promise_to_customers_is_broken(promised, minutes, overdue, long, late):
+    promise = at(promised) if promised else None
+    one = an_incident(make.plan(update_minutes=30), at(1), published_at=at(5), next_update_at=promise)
+    an_update(one, 1, at(5), next_update_at=promise)
+    found = facts(one, at(minutes))
+    assert (found.overdue, found.silence_long, found.late, found.due) == (overdue, long, late, 1 + late)
+    assert len(found.gaps) == late
+    assert (at(minutes) > one.update_due_at) == overdue  # the dashboard's clock says the same
+    sentence = wording.incident_sentence(found, reports.summarise([found]))
+    assert ("the next update is overdue" in sentence) == overdue
+
+
 def test_an_open_incident_without_an_update_is_late_after_the_plans_time():
     one = an_incident(make.plan(first_update_minutes=15), at(2))
     in_time, late = facts(one, at(17)), facts(one, at(47))
