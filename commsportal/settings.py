@@ -100,6 +100,8 @@ MIDDLEWARE = [
 ]
 ROOT_URLCONF = "commsportal.urls"
 WSGI_APPLICATION = "commsportal.wsgi.application"
+# The layer outside of Django that answers readers of the status page.
+WSGI_OUTERMOST = "incidents.statuspage.live.LivePage"
 TEMPLATES = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",
@@ -176,6 +178,8 @@ SWEEP_SECONDS = env.int("SWEEP_SECONDS", default=10)
 WORKER_STALE_SECONDS = env.int("WORKER_STALE_SECONDS", default=60)
 # What is being sent may take this long to finish when the worker is asked to stop.
 WORKER_STOP_SECONDS = env.int("WORKER_STOP_SECONDS", default=30)
+# Where each web server keeps the pages that it answers from; not the directory of a channel.
+STATUS_DIR = DATA_DIR / "live"
 # The status page channel publishes through this callable: channels/ knows nothing of incidents.
 STATUS_PAGE_PUBLISHER = "incidents.statuspage.snapshot.publish"
 # The region that a new AWS channel starts with.

@@ -3,4 +3,9 @@ import os
 from django.core.wsgi import get_wsgi_application
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "commsportal.settings")
-application = get_wsgi_application()
+_django = get_wsgi_application()
+
+from django.conf import settings  # noqa: E402 - Django first
+from django.utils.module_loading import import_string  # noqa: E402
+
+application = import_string(settings.WSGI_OUTERMOST)(_django)

@@ -21,6 +21,7 @@ from channels.tasks import most_workers, wake
 from . import linking, rendering
 from .errors import Refused, WrongState
 from .models import OVER, Incident, IncidentComponent, IncidentUpdate, Stage, Subscription
+from .statuspage import live
 
 SURVEY_SALT = "feedback.survey"
 SURVEY_PATH = "/survey/"
@@ -252,6 +253,7 @@ def announce(update: IncidentUpdate, incident: Incident) -> None:
         IncidentComponent.objects.update_or_create(
             incident=incident, component_id=int(component_id), defaults={"status": state}
         )
+    transaction.on_commit(live.look_again)
 
 
 def dispatch(update: IncidentUpdate) -> None:

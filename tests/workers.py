@@ -9,7 +9,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
-from threading import Event
+from threading import Event, Thread
 from typing import Any
 from urllib.parse import quote
 
@@ -147,3 +147,64 @@ def publish(channel: Channel, count: int) -> None:
 def finished() -> bool:
     found = Dispatch.objects.filter(expanded_at__isnull=False).exists()
     return found and not Batch.objects.filter(done_at__isnull=True).exists()
+
+
+class Gate:
+    """A way to a server on another port, which can be shut: then nobody gets through, and who was through is out."""
+
+    def __init__(self, port: int, host: str = "127.0.0.1") -> None:
+        self._there = (host, port)
+        self._open = True
+        self._loop = asyncio.new_event_loop()
+        self._pairs: set[asyncio.StreamWriter] = set()
+        self._thread = Thread(target=self._loop.run_forever, daemon=True)
+
+    def __enter__(self) -> "Gate":
+        self._thread.start()
+        self._server = self._call(asyncio.start_server(self._through, "127.0.0.1", 0))
+        self.port = self._server.sockets[0].getsockname()[1]
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.shut()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._server.close()
+        self._loop.close()
+
+    def shut(self) -> None:
+        self._call(self._shut())
+
+    def open(self) -> None:
+        self._open = True
+
+    def _call(self, what: Any) -> Any:
+        return asyncio.run_coroutine_threadsafe(what, self._loop).result(10)
+
+    async def _shut(self) -> None:
+        self._open = False
+        for one in list(self._pairs):
+            one.transport.abort()
+        await asyncio.sleep(0)
+
+    async def _through(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if not self._open:
+            writer.transport.abort()
+            return
+        there, back = await asyncio.open_connection(*self._there)
+        self._pairs |= {writer, back}
+        try:
+            await asyncio.gather(_pump(reader, back), _pump(there, writer), return_exceptions=True)
+        finally:
+            self._pairs -= {writer, back}
+
+
+async def _pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+    try:
+        while data := await source.read(1 << 16):
+            sink.write(data)
+            await sink.drain()
+    except ConnectionError:
+        pass
+    finally:
+        sink.close()

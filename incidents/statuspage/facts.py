@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import Any
 
 from django.conf import settings
-from django.db.models import Exists, F, Max, OuterRef, Prefetch, Q, QuerySet
+from django.db.models import Count, Exists, F, Max, OuterRef, Prefetch, Q, QuerySet
 from django.utils import timezone, translation
 from django.utils.text import get_text_list
 from django.utils.translation import gettext as _
@@ -273,6 +273,18 @@ def overview(since: datetime | None = None) -> Overview:
     """The board with open incidents, and those that ended after `since` (default: 14 days ago)."""
     since = since or timezone.now() - RECENT
     return Overview(board(), read(public().filter(~Q(stage__in=OVER) | Q(resolved_at__gte=since))))
+
+
+def version() -> str:
+    """Changes whenever anything public does; what changes with the clock alone aside. Four small queries."""
+    found = [
+        published().aggregate(n=Count("pk"), at=Max("published_at")),
+        *(
+            model.objects.aggregate(n=Count("pk"), at=Max("updated_at"))
+            for model in (Incident, Component, ComponentGroup)
+        ),
+    ]
+    return ",".join(f"{one['n']}@{one['at'].isoformat() if one['at'] else ''}" for one in found)
 
 
 def changed_at(components: Iterable[Component]) -> datetime:

@@ -1,4 +1,6 @@
-"""The status page as files, for a server or a bucket that answers even when the portal does not.
+"""Everything public at one moment: for the live page to answer from, and as files that are served without the portal.
+
+`take()` renders it, `save()` and `load()` keep it in one file, `write()` makes a directory of it:
 
 <directory>/index.html, incidents/<uid>/index.html, history/index.html   in the default language
 <directory>/<language>/…                                                 the same in each language
@@ -8,85 +10,261 @@
 
 import fcntl
 import hashlib
+import json
 import os
+import re
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cache
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.contrib.staticfiles import finders
-from django.http import HttpRequest, HttpResponse, QueryDict
-from django.urls import resolve, reverse
+from django.core.handlers.base import BaseHandler
+from django.db import connection, transaction
+from django.http import HttpRequest, QueryDict
+from django.http.response import HttpResponseBase
+from django.urls import reverse
+from django.utils import timezone, translation
+
+from incidents.templatetags.statuspage import when
 
 from . import api, feeds
-from .facts import overview
+from .facts import overview, version
 
+FILE = "snapshot.jsonl"  # in settings.STATUS_DIR
+CHECKED = "checked"  # beside it: touched whenever it is known to be true
+PICTURES = "/pictures/"
+OLD = 120  # seconds after which a page that nobody could check warns its reader
+# What a page says of its age, ready to be shown by whoever knows it: templates/statuspage/_as_of.html.
+_NOTE = re.compile(rb"<!--as-of(-old)?:(.*?)-->", re.S)
 # A name that no page has: where a file is written before it takes its place.
 _UNFINISHED = ".new-"
 
 
-def publish(directory: Path) -> str:
-    """Write everything public into `directory`, and return a hash of it (12 hex digits).
+@dataclass(frozen=True)
+class Page:
+    """What the portal answers at one address. `language` is empty for what has only one."""
 
-    Each file is replaced at once, so nobody ever reads half of one; unchanged files are left alone. One publication
-    at a time: the last to finish is also the last to have read the facts. Raises OSError if it cannot write.
-    """
-    directory = Path(directory)
-    directory.mkdir(parents=True, exist_ok=True)
-    with (directory / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        files = dict(_files())
-        for name, content in files.items():
-            _replace(directory / name, content)
-        _remove_others(directory, set(files))
-    digest = hashlib.sha256()
-    for name in sorted(files):
-        digest.update(name.encode() + b"\0" + hashlib.sha256(files[name]).digest())
-    return digest.hexdigest()[:12]
+    headers: list[tuple[str, str]]
+    body: bytes
+    language: str = ""
 
 
-def _files() -> Iterator[tuple[str, bytes]]:
-    """Every file: its path below the directory and its bytes, as the live pages would answer."""
-    for name in api.DOCUMENTS:
-        yield f"api/v2/{name}.json", _get(reverse(f"api-{name}"))
-    for kind in feeds.FEEDS:
-        yield f"history.{kind}", _get(reverse(f"status-{kind}"))
-    shown = overview()
-    # Before the pages that show them.
-    said = [page for one in shown.incidents for update in one.said for page in update.page.values()]
-    for file in sorted({page["picture"]["file"] for page in said if "picture" in page}):
-        yield f"pictures/{file}", _get(reverse("status-picture", args=[file]))
-    pages = [reverse("status"), reverse("status-history")]
-    pages += [reverse("status-incident", args=[one.incident.uid]) for one in shown.incidents]
-    for path in pages:
-        name = f"{path.lstrip('/')}index.html"
-        for language, _label in settings.LANGUAGES:
-            yield f"{language}/{name}", _get(path, language)
-        yield name, _get(path)
-    for name in ("portal/status.css", "portal/status.js", "portal/icon.svg"):
-        if found := finders.find(name):
-            yield f"static/{name}", Path(str(found)).read_bytes()
+@dataclass(frozen=True)
+class Head:
+    """Which facts a snapshot was taken of (facts.version), and when."""
+
+    version: str
+    at: datetime
+
+
+@dataclass(frozen=True)
+class Snapshot(Head):
+    pages: dict[str, Page] = field(repr=False)  # by address()
+    pictures: dict[str, bytes] = field(repr=False)  # by file name; as loaded, the names alone
+
+
+def address(path: str, language: str = "", asked: bool = False) -> str:
+    """Where a page stands: by language, and whether that was asked for (`?lang=`), which its links then repeat."""
+    return f"{path} {language}{'?' if asked else ''}"
+
+
+# ── Take ────────────────────────────────────────────────────────────────────
+
+
+def take(of_version: str | None = None) -> Snapshot:
+    """Render everything public, as one moment knows it. Raises RuntimeError if a page cannot be rendered."""
+    at = timezone.now()
+    with _one_moment():
+        known = of_version or version()
+        shown = overview()
+        pages: dict[str, Page] = {}
+        documents = [reverse(f"api-{name}") for name in api.DOCUMENTS]
+        documents += [reverse(f"status-{kind}") for kind in feeds.FEEDS]
+        for path in documents:
+            pages[address(path)] = _page(path)
+        for path in (
+            reverse("status"),
+            reverse("status-history"),
+            *(reverse("status-incident", args=[one.incident.uid]) for one in shown.incidents),
+        ):
+            for language, _label in settings.LANGUAGES:
+                for asked in (False, True):
+                    pages[address(path, language, asked)] = _page(path, language, asked)
+        said = [page for one in shown.incidents for update in one.said for page in update.page.values()]
+        names = sorted({page["picture"]["file"] for page in said if "picture" in page})
+        pictures = {name: _body(_get(reverse("status-picture", args=[name]))) for name in names}
+    return Snapshot(known, at, pages, pictures)
+
+
+@contextmanager
+def _one_moment() -> Iterator[None]:
+    """No page may know more than another. SQLite would keep all writers out meanwhile; there the next look mends it."""
+    if connection.vendor != "postgresql" or connection.in_atomic_block:
+        yield
+        return
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        yield
 
 
 class _Reader(HttpRequest):
     """A reader who came by the portal's own address."""
 
+    def __init__(self, path: str, language: str, asked: bool) -> None:
+        super().__init__()
+        self.method = "GET"
+        self.path = self.path_info = path
+        self.META = {"REQUEST_METHOD": "GET", "PATH_INFO": path, "HTTP_ACCEPT_LANGUAGE": language}
+        self.GET = QueryDict(f"lang={language}" if asked else "")
+
     def get_host(self) -> str:
         return urlsplit(settings.PORTAL_URL).netloc
 
+    def _get_scheme(self) -> str:
+        return urlsplit(settings.PORTAL_URL).scheme
 
-def _get(path: str, language: str = "") -> bytes:
-    """What the live view answers to an anonymous reader. Raises RuntimeError if it is not a page."""
-    request = _Reader()
-    request.method = "GET"
-    request.path = request.path_info = path
-    request.GET = QueryDict(f"lang={language}" if language else "")
-    match = resolve(path)
-    response: HttpResponse = match.func(request, *match.args, **match.kwargs)
+    @property
+    def scheme(self) -> str:  # whatever a proxy would say
+        return self._get_scheme()
+
+
+@cache
+def _handler() -> BaseHandler:
+    handler = BaseHandler()
+    handler.load_middleware()
+    return handler
+
+
+def _get(path: str, language: str = "", asked: bool = False) -> HttpResponseBase:
+    """What the portal answers to an anonymous reader, its middleware included. Raises RuntimeError if it is no page."""
+    response = _handler().get_response(_Reader(path, language, asked))
     if response.status_code != 200:
         raise RuntimeError(f"{path} answered {response.status_code}")
-    return response.content
+    return response
+
+
+def _page(path: str, language: str = "", asked: bool = False) -> Page:
+    response = _get(path, language, asked)
+    return Page(list(response.items()), _body(response), language)
+
+
+def _body(response: HttpResponseBase) -> bytes:
+    return b"".join(response)  # type: ignore[arg-type]
+
+
+# ── Keep ────────────────────────────────────────────────────────────────────
+
+
+def save(taken: Snapshot, directory: Path) -> None:
+    """Write the file that load() reads; whoever reads meanwhile sees the old one. Raises OSError."""
+    for name, content in taken.pictures.items():  # before the pages that show them
+        _replace(directory / "pictures" / name, content)
+    lines: list[Any] = [{"version": taken.version, "at": taken.at.isoformat(), "pictures": sorted(taken.pictures)}]
+    for where, page in taken.pages.items():
+        one = {"address": where, "language": page.language, "headers": page.headers, "body": page.body.decode()}
+        lines.append(one)
+    _replace(directory / FILE, "".join(f"{json.dumps(line)}\n" for line in lines).encode())
+    for leftover in directory.rglob(f"{_UNFINISHED}*"):
+        leftover.unlink(missing_ok=True)
+
+
+def load(path: Path) -> Snapshot:
+    """What save() wrote; of the pictures their names alone. Raises OSError, ValueError if it is nothing of ours."""
+    try:
+        with path.open(encoding="utf-8") as file:
+            head = json.loads(file.readline())
+            rows = [json.loads(line) for line in file]
+        pages = {
+            row["address"]: Page([(n, v) for n, v in row["headers"]], row["body"].encode(), row["language"])
+            for row in rows
+        }
+        return Snapshot(
+            head["version"], datetime.fromisoformat(head["at"]), pages, dict.fromkeys(head["pictures"], b"")
+        )
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"{path} is not a snapshot of a status page: {error!r}") from error
+
+
+def read_head(path: Path) -> Head:
+    """Of which facts the snapshot in a file was taken. Raises OSError, or ValueError if it is nothing of ours."""
+    with path.open(encoding="utf-8") as file:
+        line = file.readline()
+    try:
+        head = json.loads(line)
+        return Head(head["version"], datetime.fromisoformat(head["at"]))
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"{path} is not a snapshot of a status page: {error!r}") from error
+
+
+# ── What a page says of its age ─────────────────────────────────────────────
+
+
+def without_note(body: bytes) -> bytes:
+    """A page that is known to be true."""
+    return _NOTE.sub(b"", body)
+
+
+def with_note(page: Page, at: datetime, old: bool) -> bytes:
+    """A page that nobody could check since `at`; it warns its reader once it is `old`."""
+    with translation.override(page.language or settings.LANGUAGE_CODE):
+        moment = when(at).encode()
+    return _NOTE.sub(lambda found: found[2].replace(b"{at}", moment) if bool(found[1]) is old else b"", page.body)
+
+
+# ── As files ────────────────────────────────────────────────────────────────
+
+
+def publish(directory: Path) -> str:
+    """Write everything public, as it stands now, into `directory`, and return a hash of it (12 hex digits).
+
+    One publication at a time: the last to finish is also the last to have read the facts. Raises OSError if it cannot
+    write.
+    """
+    directory = Path(directory)
+    directory.mkdir(parents=True, exist_ok=True)
+    with (directory / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return write(take(), directory)
+
+
+def write(taken: Snapshot, directory: Path) -> str:
+    """Make a directory of a snapshot; a hash of what is in it (12 hex digits).
+
+    Each file is replaced at once, so nobody ever reads half of one; unchanged files are left alone. Raises OSError.
+    """
+    found = dict(files(taken))
+    for name, content in found.items():
+        _replace(directory / name, content)
+    _remove_others(directory, set(found))
+    digest = hashlib.sha256()
+    for name in sorted(found):
+        digest.update(name.encode() + b"\0" + hashlib.sha256(found[name]).digest())
+    return digest.hexdigest()[:12]
+
+
+def files(taken: Snapshot) -> Iterator[tuple[str, bytes]]:
+    """Every file: its path below the directory and its bytes. Pictures before the pages that show them."""
+    for name, content in taken.pictures.items():
+        yield f"pictures/{name}", content
+    for where, page in taken.pages.items():
+        path, _space, language = where.partition(" ")
+        name = path.lstrip("/") + ("index.html" if path.endswith("/") else "")
+        if not language:
+            yield name, page.body
+        elif language.endswith("?"):
+            yield f"{page.language}/{name}", page.body
+        elif page.language == settings.LANGUAGE_CODE:
+            yield name, page.body
+    for name in ("portal/status.css", "portal/status.js", "portal/icon.svg"):
+        if found := finders.find(name):
+            yield f"static/{name}", Path(str(found)).read_bytes()
 
 
 def _replace(path: Path, content: bytes) -> None:

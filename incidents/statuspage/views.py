@@ -31,7 +31,12 @@ def language(request: HttpRequest) -> str:
     """The reader's language: ?lang=, else Accept-Language, else the default. Never a cookie: pages are shared."""
     if (asked := request.GET.get("lang")) in dict(settings.LANGUAGES):
         return str(asked)
-    for code, _weight in trans_real.parse_accept_lang_header(request.headers.get("Accept-Language", "")):
+    return accepted_language(request.headers.get("Accept-Language", ""))
+
+
+def accepted_language(header: str) -> str:
+    """The first language of an Accept-Language header that there is, else the default."""
+    for code, _weight in trans_real.parse_accept_lang_header(header):
         try:
             return translation.get_supported_language_variant(code)
         except LookupError:

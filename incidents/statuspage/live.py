@@ -1,0 +1,290 @@
+"""The status page while everything else is down: the outermost layer of the web server answers readers from memory.
+
+A reader costs no query. Once a second one process of each machine asks the database whether anything public changed;
+if so, it renders all public pages anew into one file (`settings.STATUS_DIR`), and every process of the machine answers
+from that file at once. With the database gone the last pages stay, and say as of when they are.
+"""
+
+import fcntl
+import gzip
+import logging
+import os
+import threading
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import lru_cache
+from hashlib import sha256
+from pathlib import Path
+from urllib.parse import parse_qs
+from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+
+from django.conf import settings
+from django.db import connection
+
+from . import snapshot
+from .facts import version
+from .views import accepted_language
+
+log = logging.getLogger(__name__)
+
+INTERVAL = 1.0  # seconds between two looks
+RENEW = 60.0  # seconds after which pages are rendered anew though nothing changed: they name today and the last days
+UNSURE = 5.0  # seconds without a look after which a page says as of when it is
+PATIENCE = 3.0  # seconds that the first request of a process waits for the first look
+CACHED = {"Cache-Control", "Content-Language", "Vary", "ETag", "Last-Modified", "Access-Control-Allow-Origin"}
+
+
+# ── What a process holds in memory ──────────────────────────────────────────
+
+
+@dataclass
+class Ready:
+    """One page as it goes out, and the same compressed; without `zipped` it is not worth it."""
+
+    headers: list[tuple[str, str]]
+    body: bytes
+    etag: str
+    last_modified: str = ""
+    zipped: bytes = b""
+    noted: bool = False  # whether it says as of when it is
+
+
+def _ready(page: snapshot.Page, body: bytes, noted: bool = False) -> Ready:
+    kept = [one for one in page.headers if one[0] not in ("Content-Length", "ETag", "Vary")]
+    vary = ("Vary", "Accept-Language, Accept-Encoding" if page.language else "Accept-Encoding")
+    etag = f'"{sha256(body).hexdigest()[:32]}"'
+    zipped = gzip.compress(body, 6, mtime=0)
+    return Ready([*kept, vary], body, etag, dict(kept).get("Last-Modified", ""), zipped, noted)
+
+
+class Loaded:
+    """The pages of one snapshot file, with the file's identity."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises OSError or ValueError if there is no such file, or it is none of ours."""
+        self.identity = _identity(path)
+        self.taken = snapshot.load(path)
+        self.ready = {where: _ready(page, snapshot.without_note(page.body)) for where, page in self.taken.pages.items()}
+        self._noted: dict[tuple[str, int, bool], Ready] = {}
+
+    def page(self, address: str, checked_at: float | None) -> Ready | None:
+        """The page at an address; with a note of when it was last known to be true, if that is said."""
+        if checked_at is None or address not in self.ready:
+            return self.ready.get(address)
+        at = datetime.fromtimestamp(checked_at, UTC)
+        old = time.time() - checked_at > snapshot.OLD
+        key = (address, int(checked_at), old)
+        if key not in self._noted:
+            if len(self._noted) > 500:
+                self._noted.clear()
+            page = self.taken.pages[address]
+            self._noted[key] = _ready(page, snapshot.with_note(page, at, old), noted=True)
+        return self._noted[key]
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    found = path.stat()
+    return found.st_ino, found.st_mtime_ns
+
+
+# ── The layer ───────────────────────────────────────────────────────────────
+
+
+class LivePage:
+    """WSGI: answers GET and HEAD of public pages from the snapshot; hands everything else to `application`."""
+
+    def __init__(self, application: WSGIApplication) -> None:
+        self.application = application
+        self.directory = Path(settings.STATUS_DIR)
+        self.keeper: Keeper | None = None
+        self.loaded: Loaded | None = None
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        if environ["REQUEST_METHOD"] not in ("GET", "HEAD") or _wants_https(environ):
+            return self.application(environ, start_response)
+        path = environ.get("PATH_INFO", "")
+        if path.startswith(snapshot.PICTURES):
+            return self._picture(path, environ, start_response)
+        addresses = _addresses(path, environ.get("QUERY_STRING", ""), environ.get("HTTP_ACCEPT_LANGUAGE", ""))
+        if not addresses:
+            return self.application(environ, start_response)
+        keeper = self._keeper()
+        page = self._page(addresses)
+        if page and page.noted and not keeper.looked.is_set():  # the first request after a start: a look is under way
+            keeper.looked.wait(PATIENCE)
+            page = self._page(addresses)
+        return _answer(page, environ, start_response) if page else self.application(environ, start_response)
+
+    def _keeper(self) -> "Keeper":
+        """The keeper of this process, started at its first request: a server may fork after loading us."""
+        if self.keeper is None or self.keeper.process != os.getpid():
+            self.keeper = Keeper(self.directory)
+            self.keeper.start()
+        return self.keeper
+
+    def _page(self, addresses: list[str]) -> Ready | None:
+        """What is ready at the first of `addresses` that there is; noted if it is not known to be true now."""
+        loaded = self._load()
+        if loaded is None:
+            return None
+        checked = _modified(self.directory / snapshot.CHECKED) or loaded.taken.at.timestamp()
+        late = abs(time.time() - checked) > UNSURE
+        found = (loaded.page(one, checked if late else None) for one in addresses)
+        return next(filter(None, found), None)
+
+    def _load(self) -> Loaded | None:
+        path = self.directory / snapshot.FILE
+        loaded = self.loaded
+        try:
+            if loaded is None or loaded.identity != _identity(path):
+                loaded = self.loaded = Loaded(path)
+        except OSError:
+            pass  # none was taken yet, or its disk is away
+        except ValueError as error:
+            log.error("the status page cannot be read: %s", error)
+        return loaded
+
+    def _picture(self, path: str, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        name = path.removeprefix(snapshot.PICTURES)
+        loaded = self._load()
+        if loaded is None or name not in loaded.taken.pictures:
+            return self.application(environ, start_response)
+        try:
+            content = (self.directory / "pictures" / name).read_bytes()
+        except OSError:
+            return self.application(environ, start_response)
+        kind = "image/png" if name.endswith(".png") else "image/jpeg"
+        headers = [
+            ("Content-Type", kind),
+            ("Cache-Control", "public, max-age=31536000, immutable"),
+            ("X-Content-Type-Options", "nosniff"),
+        ]
+        return _answer(Ready(headers, content, f'"{name.partition(".")[0]}"'), environ, start_response)
+
+
+def _wants_https(environ: WSGIEnvironment) -> bool:
+    """Whether Django would send this reader to HTTPS first."""
+    if not settings.SECURE_SSL_REDIRECT:
+        return False
+    name, value = settings.SECURE_PROXY_SSL_HEADER or ("", "")
+    return environ.get("wsgi.url_scheme") != "https" and environ.get(name, "").split(",")[0].strip() != value
+
+
+def _addresses(path: str, query: str, accepted: str) -> list[str]:
+    """Where in a snapshot the page may stand; empty if only Django can tell, as of an older page of the archive."""
+    asked = ""
+    if query:
+        given = parse_qs(query)
+        if "page" in given:
+            return []
+        asked = given.get("lang", [""])[-1]
+        if asked not in dict(settings.LANGUAGES):
+            asked = ""
+    language = asked or _language(accepted[:200])
+    return [snapshot.address(path, language, bool(asked)), snapshot.address(path)]
+
+
+_language = lru_cache(1000)(accepted_language)
+
+
+def _answer(page: Ready, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+    zip_it = page.zipped and "gzip" in environ.get("HTTP_ACCEPT_ENCODING", "")
+    etag = f'{page.etag[:-1]}-gz"' if zip_it else page.etag
+    headers = [*page.headers, ("ETag", etag)]
+    if _is_known(environ, page, etag):
+        start_response("304 Not Modified", [one for one in headers if one[0] in CACHED])
+        return []
+    body = page.zipped if zip_it else page.body
+    if zip_it:
+        headers.append(("Content-Encoding", "gzip"))
+    headers.append(("Content-Length", str(len(body))))
+    start_response("200 OK", headers)
+    return [] if environ["REQUEST_METHOD"] == "HEAD" else [body]
+
+
+def _is_known(environ: WSGIEnvironment, page: Ready, etag: str) -> bool:
+    """RFC 9110, 13.2.2: If-None-Match comes first, by weak comparison; If-Modified-Since only without it."""
+    known = environ.get("HTTP_IF_NONE_MATCH")
+    if known is not None:
+        return known.strip() == "*" or etag in [one.strip().removeprefix("W/") for one in known.split(",")]
+    return bool(page.last_modified) and environ.get("HTTP_IF_MODIFIED_SINCE") == page.last_modified
+
+
+def _modified(path: Path) -> float | None:
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return None
+
+
+# ── The keeper ──────────────────────────────────────────────────────────────
+
+
+_keepers: list["Keeper"] = []
+
+
+def look_again() -> None:
+    """Something public changed in this process: do not wait for the next look."""
+    for one in _keepers:
+        one.poked.set()
+
+
+class Keeper:
+    """A thread that sees to it that the snapshot is true. Of all processes of a machine one at a time looks."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.process = os.getpid()
+        self.poked = threading.Event()
+        self.looked = threading.Event()  # once, whatever came of it
+        self._complained = False
+        _keepers[:] = [self]
+
+    def start(self) -> None:
+        threading.Thread(target=self._keep, name="status page", daemon=True).start()
+
+    def _keep(self) -> None:
+        while True:
+            poked = self.poked.is_set()
+            self.poked.clear()
+            try:
+                look(self.directory, at_once=poked)
+                self._complained = False
+            except Exception as error:
+                if not self._complained:  # once for each time that it is away
+                    log.error("the status page stays as it was: %s: %s", type(error).__name__, error)
+                self._complained = True
+            finally:
+                connection.close_if_unusable_or_obsolete()
+                self.looked.set()
+            self.poked.wait(INTERVAL)
+
+
+def look(directory: Path, at_once: bool = False) -> bool:
+    """Render the snapshot anew if anything public changed; whether it is known to be true now.
+
+    Does nothing where another process looked within INTERVAL, or is looking. Raises what the database or the disk says.
+    """
+    checked = directory / snapshot.CHECKED
+    if not at_once and (seen := _modified(checked)) and 0 <= time.time() - seen < INTERVAL * 0.9:
+        return True
+    directory.mkdir(parents=True, exist_ok=True)
+    with (directory / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX if at_once else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        began = time.time()
+        now = version()
+        path = directory / snapshot.FILE
+        try:
+            taken = snapshot.read_head(path)
+        except (OSError, ValueError):
+            taken = None
+        if taken is None or taken.version != now or began - taken.at.timestamp() > RENEW:
+            snapshot.save(snapshot.take(now), directory)
+        checked.touch()
+        os.utime(checked, (began, began))
+    return True
