@@ -23,7 +23,7 @@ class Capabilities:
     """What a provider can do. Code asks these and never which provider it is."""
 
     form: str  # which words it carries, one of FORMS
-    medium: str  # whose addresses it serves: a channels.models.Medium value
+    medium: str  # whose addresses it serves, a channels.models.Medium value: all channels of one share its recipients
     max_batch: int = 1  # recipients in one call of send()
     max_segments: int | None = None  # SMS: more is refused at review
     max_weight: int | None = None  # post: characters in one post, as `weigh` counts them
@@ -119,13 +119,15 @@ class Provider(ABC):
     def send(self, message: Message, recipients: Sequence[Addressee]) -> list[Outcome]:
         """Hand `message` over to at most `max_batch` recipients; one outcome each, in order.
 
-        Raises a DeliveryError only if nobody was handed over. Never sleeps, never retries.
+        Raises a DeliveryError only if nobody was handed over, or Uncertain if that is in doubt for all. Fills in the
+        [[tokens]] for each recipient with `personalise`. Never sleeps, never retries.
         """
 
     def probe(self) -> str:
         """Check credentials and reachability without sending anything. Raises a DeliveryError if they fail.
 
-        Returns a sentence worth telling a person (a quota, a sandbox), or "".
+        Returns a sentence worth telling a person (a quota, a sandbox), or "". This default is for what has nobody to
+        ask: it stays on the machine, or its servers are the recipients'. Any other must notice that nobody is there.
         """
         return ""
 
