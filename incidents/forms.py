@@ -47,6 +47,27 @@ def next_valid(wall: datetime, zone: tzinfo) -> datetime:
     return wall
 
 
+def skipped(wall: datetime, zone: tzinfo) -> ValidationError:
+    """Why a wall time that the clocks skip cannot be meant, and the next one that can."""
+    return ValidationError(
+        _t("%(time)s does not exist in %(zone)s: the clocks go forward then. The next valid time is %(valid)s.")
+        % {"time": f"{wall:%d.%m.%Y %H:%M}", "zone": zone, "valid": f"{next_valid(wall, zone):%H:%M}"}
+    )
+
+
+def which_pass(at: datetime | None) -> str:
+    """Which of two a time is whose hour comes twice, when the clocks go back; empty for any other."""
+    if at is None:
+        return ""
+    local = timezone.localtime(at)
+    if local.replace(fold=0).utcoffset() == local.replace(fold=1).utcoffset():
+        return ""
+    said = _t("The clocks go back then and show %(clock)s twice; the second one is meant (%(zone)s).")
+    if not local.fold:
+        said = _t("The clocks go back then and show %(clock)s twice; the first one is meant (%(zone)s).")
+    return said % {"clock": f"{local:%H:%M}", "zone": local.tzname()}
+
+
 class WallTimeField(forms.Field):
     """A moment, typed as the clocks of the portal's zone show it.
 
@@ -78,10 +99,7 @@ class WallTimeField(forms.Field):
             ) from None
         zone = timezone.get_current_timezone()
         if not exists(wall, zone):
-            raise ValidationError(
-                _t("%(time)s does not exist in %(zone)s: the clocks jump ahead that night. Next valid: %(next)s.")
-                % {"time": f"{wall:%H:%M}", "zone": zone, "next": f"{next_valid(wall, zone):%H:%M}"}
-            )
+            raise skipped(wall, zone)
         return wall.replace(tzinfo=zone)
 
 

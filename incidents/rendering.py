@@ -145,17 +145,20 @@ def fill(text: str, values: Mapping[str, str]) -> str:
 # ── Values ──────────────────────────────────────────────────────────────────
 
 
-def moment(at: datetime | None) -> str:
-    """A time with its zone, and its day unless that is today: “14:30 CET”. Empty for None."""
+def moment(at: datetime | None, clock: str = "H:i") -> str:
+    """A time with its zone, and its day unless that is today: “14:30 CET”. Empty for None.
+
+    The zone always: in autumn an hour comes twice, and Django's own format leaves it out exactly then.
+    """
     if at is None:
         return ""
     local = timezone.localtime(at)
-    clock = f"{formats.date_format(local, 'H:i')} {local.tzname()}"
+    time = f"{formats.date_format(local, clock)} {local.tzname()}"
     if local.date() == timezone.localdate():
-        return clock
-    day = formats.date_format(local, "j F")
+        return time
+    day = formats.date_format(local, "j F" if local.year == timezone.localdate().year else "j F Y")
     capital = (translation.get_language() or "en").startswith(CAPITAL_MONTHS)
-    return f"{day if capital else day.lower()}, {clock}"
+    return f"{day if capital else day.lower()}, {time}"
 
 
 def language_name(locale: str) -> str:

@@ -15,6 +15,7 @@ from channels.reasons import explain
 from channels.tasks import SILENT, worker_seen
 from incidents import publishing
 from incidents.models import IncidentUpdate
+from incidents.rendering import moment
 
 PACE_SECONDS = 30  # the rate is that of the last half minute
 HEADINGS = {
@@ -151,7 +152,7 @@ class Row:
         for part in self.parts:
             if part.dispatch.via_since:
                 return _("Since %(time)s through %(channel)s, the fallback: %(reason)s") % {
-                    "time": clock(part.dispatch.via_since),
+                    "time": moment(part.dispatch.via_since),
                     "channel": part.dispatch.via.name,
                     "reason": self.channel.mask(part.dispatch.via_reason),
                 }
@@ -171,14 +172,14 @@ class Row:
         """What it is doing now and when it will be over, in words."""
         if self.stopped:
             at = max(part.dispatch.cancelled_at for part in self.parts if part.dispatch.cancelled_at)
-            return _("Stopped at %(time)s.") % {"time": clock(at)} + " " + self._left_out()
+            return _("Stopped at %(time)s.") % {"time": moment(at)} + " " + self._left_out()
         if self.finished:
-            return _("Finished at %(time)s") % {"time": clock(self.last_at)} if self.last_at else _("Finished")
+            return _("Finished at %(time)s") % {"time": moment(self.last_at)} if self.last_at else _("Finished")
         if self.starts_at > self.now:
-            return _("From %(time)s") % {"time": clock(self.starts_at)}
+            return _("From %(time)s") % {"time": moment(self.starts_at)}
         if self.way.paused_at:
             return _("Paused at %(time)s: the provider refused everything. A successful test sets it going again.") % {
-                "time": clock(self.way.paused_at)
+                "time": moment(self.way.paused_at)
             }
         if not self.way.enabled:
             return _("The channel is switched off. Test it and switch it on, and the rest goes out.")
@@ -194,11 +195,11 @@ class Row:
         """Why nothing goes out at this moment; empty if it does."""
         if self.way.failures >= OPENS_AFTER and self.way.held_until:
             return _("The provider cannot be reached; the next attempt is at %(time)s.") % {
-                "time": clock(max(self.way.held_until, self.now), seconds=True)
+                "time": moment(max(self.way.held_until, self.now), "H:i:s")
             }
         if self.held:
             return _("The provider asked us to slow down; it goes on by itself at %(time)s.") % {
-                "time": clock(self.way.held_until, seconds=True)
+                "time": moment(self.way.held_until, "H:i:s")
             }
         if self.rate:
             return ""
@@ -206,7 +207,7 @@ class Row:
             return _("Waiting for workers")
         if self.next_try_at and self.next_try_at > self.now + timedelta(seconds=1):
             return _("Not reached at the first try; the next is at %(time)s.") % {
-                "time": clock(self.next_try_at, seconds=True)
+                "time": moment(self.next_try_at, "H:i:s")
             }
         if self.preparing:
             if self.purpose == Dispatch.Purpose.SURVEY:
@@ -290,15 +291,6 @@ class Board:
 def number(n: int) -> str:
     """A count for people: 12,431."""
     return formats.number_format(n, use_l10n=True, force_grouping=True)
-
-
-def clock(at: datetime | None, seconds: bool = False) -> str:
-    """A time of day, with its date if that is not today."""
-    if at is None:
-        return ""
-    local = timezone.localtime(at)
-    time = f"{local:%H:%M:%S}" if seconds else f"{local:%H:%M}"
-    return time if local.date() == timezone.localdate() else f"{formats.date_format(local, _('j M'))}, {time}"
 
 
 def left(seconds: float) -> str:

@@ -256,6 +256,7 @@ def context(update: IncidentUpdate, form: ComposeForm) -> dict[str, Any]:
         "template_offer": any(drafts[r.locale][1] and r.words() != drafts[r.locale][0] for r in renditions),
         "stage_label": twin.get_stage_display(),
         "next_update_at": twin.next_update_at,
+        "expected_resolution_at": twin.expected_resolution_at,
     }
 
 

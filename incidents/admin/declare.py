@@ -19,7 +19,7 @@ from django.utils.translation import gettext_lazy, ngettext
 
 from incidents import declaring
 from incidents.errors import NotAllowed
-from incidents.forms import WALL, exists, next_valid
+from incidents.forms import WALL, exists, skipped, which_pass
 from incidents.models import (
     BADNESS,
     CommunicationPlan,
@@ -32,6 +32,7 @@ from incidents.models import (
     Severity,
 )
 from incidents.models.component import OPERATE
+from incidents.rendering import moment
 
 from . import glance
 from .refusal import refused
@@ -59,10 +60,7 @@ def local_time(text: str, zone: tzinfo) -> datetime:
     if not 2000 <= wall.year <= now.year + 1:
         raise ValidationError(_("The year %(year)s cannot be right.") % {"year": wall.year})
     if not exists(wall, zone):
-        raise ValidationError(
-            _("%(time)s does not exist in %(zone)s: the clocks go forward then. The next valid time is %(valid)s.")
-            % {"time": f"{wall:%d.%m.%Y %H:%M}", "zone": zone, "valid": f"{next_valid(wall, zone):%H:%M}"}
-        )
+        raise skipped(wall, zone)
     for fold in (1, 0):
         at = wall.replace(tzinfo=zone, fold=fold)
         if at <= now:
@@ -205,5 +203,7 @@ def _declare(request: HttpRequest, data: dict[str, Any]) -> HttpResponse:
         text = _("Declared, but no plan covers these components: no roles, no channels and no promised times are set.")
         plans = glance.link("incidents_communicationplan_changelist")
         messages.warning(request, format_html('{} <a href="{}"><u>{}</u></a>', text, plans, _("See the plans")))
+    if chosen := which_pass(incident.started_at):
+        messages.info(request, _("Started at %(time)s.") % {"time": moment(incident.started_at)} + " " + chosen)
     draft = incident.updates.get()
     return HttpResponseRedirect(glance.link("incidents_incidentupdate_compose", draft.pk))

@@ -2,7 +2,8 @@
 
 from django import template
 
-from incidents import rendering
+from incidents import forms, rendering
 
 register = template.Library()
 register.filter("moment", rendering.moment)
+register.filter("which_pass", forms.which_pass)

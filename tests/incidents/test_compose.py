@@ -124,7 +124,7 @@ def test_the_preview_shows_what_is_typed_and_saves_nothing(author, update):
     html = page.content.decode()
     assert page.status_code == 200
     assert "Nobody can pay &amp;lt;b&amp;gt;now" in html  # escaped in the letter, and again in the frame's attribute
-    assert "31 May, 14:30 CEST" in html
+    assert "31 May 2099, 14:30 CEST" in html
     update.refresh_from_db()
     assert words(update) == before
     assert update.version == 1
@@ -263,8 +263,8 @@ def test_a_time_that_the_clocks_skip_is_refused_naming_zone_and_next(author, upd
     )
     html = page.content.decode()
     assert page.status_code == 422
-    assert "02:30 does not exist in Europe/Rome" in html
-    assert "Next valid: 03:00" in html
+    assert "29.03.2099 02:30 does not exist in Europe/Rome" in html
+    assert "The next valid time is 03:00." in html
     assert "Kept." in html
     assert words(update)["issue"] != "Kept."
 
@@ -272,10 +272,12 @@ def test_a_time_that_the_clocks_skip_is_refused_naming_zone_and_next(author, upd
 def test_a_time_that_comes_twice_means_the_first_unless_it_is_untouched(author, update):
     browser = make.client(author)
     browser.post(url(update), typed(update, next_update_at="2099-10-25T02:30", do="save"))
+    assert "show 02:30 twice; the first one is meant (CEST)" in browser.get(url(update)).content.decode()
     update.refresh_from_db()
     assert update.next_update_at == datetime(2099, 10, 25, 0, 30, tzinfo=UTC)
     second = datetime(2099, 10, 25, 1, 30, tzinfo=UTC)
     update.edit(author, update.version, next_update_at=second)
+    assert "show 02:30 twice; the second one is meant (CET)" in browser.get(url(update)).content.decode()
     browser.post(url(update), typed(update, en__issue="Nobody can pay.", do="save"))
     update.refresh_from_db()
     assert update.next_update_at == second

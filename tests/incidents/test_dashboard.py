@@ -53,6 +53,16 @@ def text(user) -> str:
     return page(user).content.decode()
 
 
+def test_the_clock_of_an_incident_of_another_day_shows_the_day(author):
+    incident = make.incident(author)
+    began = timezone.now() - timedelta(days=2)
+    Incident.objects.filter(pk=incident.pk).update(started_at=began)
+    day = f"{timezone.localtime(began):%-d %B}"
+    for path in (None, reverse("admin:incidents_incident_change", args=[incident.pk])):
+        clocks = page(author, path).content.decode().split('data-kind="since"')[1]
+        assert f">{day}" in clocks.split("</time>")[0]
+
+
 def test_it_is_quiet_when_nothing_is_wrong_and_says_how_ready_we_are(author):
     html = text(author)
     assert "All quiet" in html

@@ -128,6 +128,14 @@ def test_an_open_incident_on_the_same_component_is_offered_first(client, manager
     assert Incident.objects.count() == 2
 
 
+def test_a_duplicate_of_another_day_is_shown_with_its_day(client, manager):
+    component = make.component()
+    began = timezone.now() - timedelta(days=2)
+    Incident.objects.filter(pk=make.incident(manager, component).pk).update(started_at=began)
+    html = client.post(URL, answers(component)).content.decode()
+    assert f"since {timezone.localtime(began):%-d %B}" in html
+
+
 def test_an_incident_that_is_over_is_no_duplicate(client, manager):
     component = make.component()
     Incident.objects.filter(pk=make.incident(manager, component).pk).update(stage="resolved")
@@ -176,6 +184,15 @@ def test_an_hour_that_the_clocks_skip_is_refused_with_the_next_valid_one():
 def test_an_hour_that_happens_twice_means_the_last_one_that_began(now: str, utc_hour: int):
     with time_machine.travel(now, tick=False):
         assert local_time("2026-10-25T02:30", ROME).astimezone(ZoneInfo("UTC")).hour == utc_hour
+
+
+@time_machine.travel("2026-10-25T12:00:00+01:00", tick=False)
+def test_it_says_which_pass_of_an_hour_that_happens_twice_was_taken():
+    browser = make.client(make.incident_manager())
+    browser.post(URL, answers(make.component("Checkout"), started_at="2026-10-25T02:30"))
+    draft = reverse("admin:incidents_incidentupdate_compose", args=[Incident.objects.get().updates.get().pk])
+    html = browser.get(draft).content.decode()
+    assert "Started at 02:30 CET. The clocks go back then and show 02:30 twice; the second one is meant (CET)." in html
 
 
 @time_machine.travel("2026-06-01T12:00:00+02:00", tick=False)

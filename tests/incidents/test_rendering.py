@@ -1,8 +1,11 @@
 import json
+import re
 from datetime import datetime, timedelta
+from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
+import time_machine
 from django.utils import timezone, translation
 
 from channels.providers.base import personalise
@@ -84,11 +87,28 @@ def test_a_time_of_today_has_its_zone_and_no_day():
     assert rendering.moment(noon) == f"12:05 {noon.astimezone(ROME).tzname()}"
 
 
+@time_machine.travel("2026-06-01T12:00:00+02:00", tick=False)
 def test_a_time_of_another_day_has_its_day_in_the_language():
-    other = datetime(2021, 3, 9, 14, 30, tzinfo=ROME)
+    other = datetime(2026, 3, 9, 14, 30, tzinfo=ROME)
     assert rendering.moment(other) == "9 March, 14:30 CET"
     with translation.override("it"):
         assert rendering.moment(other) == "9 marzo, 14:30 CET"
+
+
+def test_a_time_of_another_year_has_its_year():
+    assert rendering.moment(datetime(2024, 3, 9, 14, 30, tzinfo=ROME)) == "9 March 2024, 14:30 CET"
+
+
+@pytest.mark.parametrize(("fold", "zone"), [(0, "CEST"), (1, "CET")])
+def test_an_hour_that_comes_twice_has_its_zone_too(fold, zone):
+    at = datetime(2024, 10, 27, 2, 30, tzinfo=ROME, fold=fold)
+    assert rendering.moment(at, "H:i:s") == f"27 October 2024, 02:30:00 {zone}"
+
+
+def test_no_page_writes_a_time_in_the_format_that_leaves_its_zone_out():
+    """Django's "T" writes nothing in the hour that comes twice; "e" and `moment` do."""
+    pages = (Path(__file__).parents[2] / "templates").rglob("*.*")
+    assert [page.name for page in pages if re.search(r"""H:i(:s)? T["']""", page.read_text())] == []
 
 
 def test_no_time_is_no_text():
