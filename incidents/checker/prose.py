@@ -29,6 +29,7 @@ WHY_VAGUE = {
     "what": gettext_lazy("This does not say what fails."),
     "often": gettext_lazy("This does not say how often it fails."),
     "hedge": gettext_lazy("This leaves readers to find out for themselves."),
+    "empty": gettext_lazy("This sentence tells readers nothing that they can use."),
 }
 FIX_VAGUE = {
     "who": gettext_lazy("Say which customers, or how many: “customers who pay by card”, “about 1 in 5”."),
@@ -36,6 +37,7 @@ FIX_VAGUE = {
     "what": gettext_lazy("Name what customers cannot do: “Card payments fail”."),
     "often": gettext_lazy("Say how often: “about 1 in 10 attempts fails”."),
     "hedge": gettext_lazy("Say what happens: “Customers see an error at checkout”."),
+    "empty": gettext_lazy("Say what is wrong or what you are doing: “We are restarting card payments”."),
 }
 WHY_MANNER = {
     "apology": gettext_lazy("A stock phrase reads as if nobody meant it."),
@@ -55,6 +57,7 @@ class Lexicon:
 
     jargon: tuple[tuple[re.Pattern[str], str], ...]
     vague: tuple[tuple[str, re.Pattern[str]], ...]
+    empty: re.Pattern[str]  # whole sentences
     manner: tuple[tuple[str, re.Pattern[str]], ...]
     generic: re.Pattern[str]
     promise: re.Pattern[str]
@@ -75,6 +78,7 @@ def lexicon(locale: str) -> Lexicon | None:
     return Lexicon(
         jargon=tuple((_whole(phrase), plain) for phrase, plain in data["jargon"].items()),
         vague=tuple((kind, _whole(*phrases)) for kind, phrases in data["vague"].items()),
+        empty=_whole(*data["sentences"]["empty"]),
         manner=tuple((kind, _whole(*phrases)) for kind, phrases in data["manner"].items()),
         generic=_whole(*data["subject"]["generic"]),
         promise=_whole(*data["promise"]["words"]),
@@ -123,12 +127,25 @@ def _phrases(lists: Lexicon, raw: str, text: str, locale: str, field: str) -> It
             taken.append(match.span())
             message = _("“%(term)s” is a word of engineers: many customers do not know it.") % {"term": match[0]}
             yield at(match, "jargon", message, _("For instance: “%(plain)s”.") % {"plain": simple}, Level.WARN)
-    for kind, pattern in lists.vague:
-        if match := pattern.search(text):
-            yield at(match, "vague", str(WHY_VAGUE[kind]), str(FIX_VAGUE[kind]), Level.WARN)
+    vague = [(kind, match) for kind, pattern in lists.vague if (match := pattern.search(text))]
+    # Of a subject, _subject says it.
+    match = None if field == "subject" else _empty(lists, text)
+    # A vague word inside is reason enough, and says more.
+    if match and not any(match.start() <= other.start() < match.end() for _kind, other in vague):
+        vague.append(("empty", match))
+    for kind, match in vague:
+        yield at(match, "vague", str(WHY_VAGUE[kind]), str(FIX_VAGUE[kind]), Level.WARN)
     for kind, pattern in lists.manner:
         if match := pattern.search(text):
             yield at(match, "manner", str(WHY_MANNER[kind]), str(FIX_MANNER[kind]), Level.HINT)
+
+
+def _empty(lists: Lexicon, text: str) -> re.Match[str] | None:
+    """The first sentence that says that there is a problem, or that somebody works at it, and nothing else."""
+    for start, sentence in reading.sentences(text):
+        if match := lists.empty.fullmatch(text, start, start + len(sentence.rstrip(" .!?…"))):
+            return match
+    return None
 
 
 SHOUTED = re.compile(r"(?<!\w)(?:[A-ZÀ-Ý]{4,}(?:\s+[A-ZÀ-Ý]{4,})+|[A-ZÀ-Ý]{9,})(?!\w)|!(?:\s*[!?])+")

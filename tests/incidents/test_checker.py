@@ -76,6 +76,52 @@ def test_it_has_nothing_to_say_about_a_clear_message(locale):
 
 
 @pytest.mark.parametrize(
+    ("locale", "sentence"),
+    [
+        ("en", "We are working on it"),
+        ("en", "We’re currently working on this"),
+        ("en", "There is a problem"),
+        ("en", "We are looking into it"),
+        ("en", "Our team is investigating the issue"),
+        ("en", "We are aware of an issue"),
+        ("en", "We are aware of the problem and are working on it"),
+        ("en", "We are working hard to fix the issue"),
+        ("it", "Stiamo lavorando per risolvere"),
+        ("it", "Stiamo lavorando per risolvere il problema"),
+        ("it", "Ci stiamo lavorando"),
+        ("it", "C’è un problema"),
+        ("it", "Siamo a conoscenza del problema"),
+        ("it", "I nostri tecnici sono al lavoro"),
+    ],
+)
+def test_a_sentence_that_says_nothing_is_vague(locale, sentence):
+    one = only(prose({"outlook": f"Dalle 9:10. {sentence}. {{{{ next_update }}}}"}, locale), "vague")
+    assert (one.field, one.excerpt, one.start) == ("outlook", sentence, 12)
+    assert (one.message, one.fix) == (
+        "This sentence tells readers nothing that they can use.",
+        "Say what is wrong or what you are doing: “We are restarting card payments”.",
+    )
+
+
+@pytest.mark.parametrize(
+    ("locale", "sentence"),
+    [
+        ("en", "We are working on it with our card provider."),
+        ("en", "We know the cause, a wrong setting, and we are working on it."),
+        ("en", "There is a problem at checkout: card payments fail."),
+        ("en", "We are looking into why card payments fail since 9:10."),
+        ("en", "We are aware of an issue that stops card payments."),
+        ("en", "Our engineers are looking for the cause."),
+        ("it", "Stiamo lavorando per risolvere il guasto alla centrale di Milano."),
+        ("it", "C’è un problema alla cassa: i pagamenti con carta non riescono."),
+        ("it", "Stiamo lavorando alla riparazione."),
+    ],
+)
+def test_a_sentence_with_something_in_it_is_not(locale, sentence):
+    assert "vague" not in codes(prose({"outlook": sentence}, locale))
+
+
+@pytest.mark.parametrize(
     ("locale", "phrase", "code", "excerpt"),
     [
         ("en", "We are investigating increased latency for Copilot Chat.", "jargon", "increased latency"),
@@ -86,6 +132,9 @@ def test_it_has_nothing_to_say_about_a_clear_message(locale):
         ("en", "We're seeing issues with some SAML logins.", "vague", "issues with"),
         ("en", "Some users may be unable to push.", "vague", "Some users"),
         ("en", "A fix will be in place as soon as possible.", "vague", "as soon as possible"),
+        ("en", "We repair it as quickly as we can.", "vague", "as quickly as we can"),
+        ("en", "Some users may be affected.", "vague", "Some users"),
+        ("it", "Alcuni utenti potrebbero avere problemi.", "vague", "Alcuni utenti"),
         ("en", "Intermittent errors on checkout.", "vague", "Intermittent"),
         ("en", "You may be experiencing errors.", "vague", "may be experiencing"),
         (
@@ -222,7 +271,7 @@ def test_missing_issue_and_subject_block_and_missing_impact_warns(update):
 
 def test_nothing_about_when_it_ends_is_named_unless_data_or_words_say_it(update):
     update.edit(update.author, update.version, next_update_at=None)
-    for locale, text in (("en", "We are working on it."), ("it", "Ci stiamo lavorando.")):
+    for locale, text in (("en", "We are looking for the cause."), ("it", "Cerchiamo la causa.")):
         write(update, locale, outlook=text, sms=text, post=text)
     write(update, "en", action="")
     write(update, "it", action="")
