@@ -141,13 +141,16 @@ def _page(
     wrote = user.pk in update.writers()
     may_approve = update.may("approve", user)
     decisions = list(update.decisions.select_related("by"))
+    comment = request.POST.get("comment", "")
+    uncommented = isinstance(error, Refused) and request.POST.get("decision") == "reject" and not comment.strip()
     page = {
         **admin.admin_site.each_context(request),
         "title": _("Review: %(incident)s") % {"incident": update.incident},
         "opts": admin.opts,
         "update": update,
         "incident": update.incident,
-        "error": error,
+        "error": None if uncommented else error,
+        "comment_error": error if uncommented else None,
         "reach": reach,
         "people": preview.localise(reach.total),
         "audience": preview.audience_in_words(reach),
@@ -172,7 +175,7 @@ def _page(
         "wrote": wrote,
         "approvers": approvers_in_words(update) if in_review and (wrote or not may_approve) else "",
         "delivery_url": url("delivery", update) if update.status == IncidentUpdate.Status.PUBLISHED else "",
-        "comment": request.POST.get("comment", ""),
+        "comment": comment,
         "typed_count": request.POST.get("typed_count", ""),
         "seen_hash": update.content_hash,
     }

@@ -181,7 +181,10 @@ def test_if_sending_fails_the_approval_stands_and_the_reason_is_said(paolo, upda
 def test_sending_back_needs_a_reason(paolo, update):
     page = decide(paolo, update, "reject", comment="  ")
     assert page.status_code == 422
-    assert "Say what should change" in page.content.decode()
+    [panel] = re.findall(r'(?s)<details class="cp-sendback" open>.*?</details>', page.content.decode())
+    assert "Say what should change" in panel
+    assert 'aria-describedby="cp-comment-error" autofocus' in panel
+    assert page.content.decode().count("Say what should change") == 1
     assert decide(paolo, update, "reject", comment="Name the cards.").status_code == 302
     update.refresh_from_db()
     assert update.status == "draft"
