@@ -182,6 +182,8 @@ class Reach:
         # That no ticket is linked is no surprise, as long as the public hears of it.
         personal = [can for can in able if not can.broadcast and can.medium != Medium.TICKET]
         if self.total == 0 and (personal or not any(can.broadcast for can in able)):
+            if not self.update.channels.exists():
+                return _("Nobody would receive this: no channel is chosen. Type 0 to confirm that this is meant.")
             return _("Nobody would receive this: no subscriber matches. Type 0 to confirm that this is meant.")
         last = (
             IncidentUpdate.objects.filter(status="published", notify=True, imported=False, approved_count__gt=0)

@@ -9,7 +9,7 @@ from django.urls import reverse
 from guardian.shortcuts import assign_perm
 
 from incidents import roles
-from incidents.models import Decision, IncidentUpdate, Rendition
+from incidents.models import Decision, IncidentUpdate, Rendition, Subscription
 from tests import make
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("world")]
@@ -223,6 +223,14 @@ def test_an_unusual_audience_must_be_typed(paolo, update, settings):
     assert decide(paolo, update, "approve").status_code == 422
     assert decide(paolo, update, "approve", typed_count="8").status_code == 422
     assert decide(paolo, update, "approve", typed_count="9").status_code == 302
+
+
+def test_an_audience_of_nobody_has_its_reason(author, paolo, update):
+    Subscription.objects.all().delete()
+    assert "no subscriber matches" in make.client(paolo).get(url(update)).content.decode()
+    update.edit(author, update.version, channels=[])
+    update.submit(author)
+    assert "no channel is chosen" in make.client(paolo).get(url(update)).content.decode()
 
 
 def test_a_support_lead_may_read_but_not_approve(update):
