@@ -39,11 +39,11 @@ def percent(share: float | None) -> str:
     """A whole number; 100 % only if it is all, 0 % only if it is none."""
     if share is None:
         return "–"
+    if 0 < share < 0.01:
+        return _("under 1 %")
     whole = round(share * 100)
-    if share < 1:
-        whole = min(whole, 99)
-    if share > 0:
-        whole = max(whole, 1)
+    if whole == 100 and share < 1:
+        return _("over 99 %")
     return _("%(n)s %%") % {"n": whole}
 
 

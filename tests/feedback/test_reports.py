@@ -331,7 +331,17 @@ def test_durations_in_words(seconds, text):
 
 @pytest.mark.parametrize(
     ("share", "text"),
-    [(None, "–"), (0, "0 %"), (0.0001, "1 %"), (0.5, "50 %"), (0.9999, "99 %"), (1, "100 %")],
+    [
+        (None, "–"),
+        (0, "0 %"),
+        (1 / 562, "under 1 %"),
+        (0.0099, "under 1 %"),
+        (0.01, "1 %"),
+        (0.5, "50 %"),
+        (0.994, "99 %"),
+        (0.996, "over 99 %"),
+        (1, "100 %"),
+    ],
 )
 def test_all_is_said_only_when_it_is_all(share, text):
     assert wording.percent(share) == text
