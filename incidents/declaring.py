@@ -25,6 +25,7 @@ from .models import (
     Scenario,
     Stage,
 )
+from .models.decision import name_of
 from .models.words import one_line
 
 
@@ -41,11 +42,11 @@ def declare(
     Raises NotAllowed. Nothing is public until the draft is approved and published.
     """
     if not by.has_perm("incidents.declare_incident"):
-        raise NotAllowed(_("%(who)s may not declare incidents.") % {"who": by})
+        raise NotAllowed(_("%(who)s may not declare incidents.") % {"who": name_of(by)})
     mine = set(Component.objects.for_user(by, "incidents.operate_component"))
     if foreign := [str(c) for c in components if c not in mine]:
         raise NotAllowed(
-            _("%(who)s may not work on incidents of %(names)s.") % {"who": by, "names": ", ".join(foreign)}
+            _("%(who)s may not work on incidents of %(names)s.") % {"who": name_of(by), "names": ", ".join(foreign)}
         )
     plan = CommunicationPlan.choose(components, severity)
     with transaction.atomic():

@@ -108,8 +108,10 @@ def problems(text: str) -> list[str]:
     except LiquidError as error:
         token = getattr(error, "token", None)
         line = text.count("\n", 0, token.start_index) + 1 if token and token.start_index >= 0 else 1
-        reason = str(error).split("\n")[0]
-        return [_("Line %(line)s: the placeholder is not well formed (%(reason)s).") % {"line": line, "reason": reason}]
+        fix = _("Write the name of a placeholder between two braces on each side: {{ components }}.")
+        if "{%" in text:
+            fix = _("A condition has a beginning and an end: {% if next_update %} … {% endif %}.")
+        return [_("Line %(line)s: what stands in the braces is not understood.") % {"line": line} + " " + fix]
     found = []
     for name, uses in analysis.globals.items():
         if name in VARIABLES and all(len(use.segments) == 1 for use in uses):

@@ -212,6 +212,8 @@ class Row:
         if self.preparing:
             if self.purpose == Dispatch.Purpose.SURVEY:
                 return _("Starts when the messages above are out")
+            if self.broadcast:
+                return _("About to start")
             return _("Finding the people to write to")
         return _("About to start")
 

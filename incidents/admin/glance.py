@@ -22,6 +22,7 @@ from incidents.models import (
     Stage,
 )
 from incidents.models.component import OPERATE
+from incidents.models.decision import name_of as name
 
 # ── Clocks ──────────────────────────────────────────────────────────────────
 
@@ -30,6 +31,8 @@ def span(seconds: float) -> str:
     """A length of time in at most two units: “2 h 14 min”. static/portal/admin.js says it the same way."""
     minutes = int(abs(seconds)) // 60
     days, hours, rest = minutes // 1440, minutes // 60 % 24, minutes % 60
+    if not minutes:
+        return _("less than 1 min")
     if days:
         return f"{days} {_('d')} {hours} {_('h')}"
     if hours:
@@ -81,11 +84,6 @@ def promise(incident: Incident, last_told: datetime | None) -> Clock | None:
 
 
 # ── People and words ────────────────────────────────────────────────────────
-
-
-def name(user: Any) -> str:
-    """A person's full name, or the login where there is none."""
-    return (user.get_full_name() or user.get_username()) if user else _("somebody")
 
 
 def words(update: IncidentUpdate) -> dict[str, str]:

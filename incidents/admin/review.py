@@ -60,7 +60,7 @@ def _decide(request: HttpRequest, update: IncidentUpdate) -> HttpResponse:
     except Problem as error:
         messages.warning(request, _("Approved, but not sent: %(reason)s") % {"reason": error})
         return HttpResponseRedirect(url("review", update))
-    messages.success(request, _("Approved and on its way."))
+    messages.success(request, _("Approved and published."))
     return HttpResponseRedirect(url("delivery", update))
 
 
@@ -81,7 +81,7 @@ def publish(admin: "IncidentUpdateAdmin", request: HttpRequest, pk: int) -> Http
     except Problem as error:
         update.refresh_from_db()
         return _confirm(admin, request, update, "publish", error)
-    messages.success(request, _("On its way."))
+    messages.success(request, _("Published."))
     return HttpResponseRedirect(url("delivery", update))
 
 
@@ -232,14 +232,21 @@ def _pages(update: IncidentUpdate) -> list[dict[str, Any]]:
 
 
 def _channels(update: IncidentUpdate) -> list[dict[str, Any]]:
-    """The frozen messages, by channel: {"channel", "form", "messages": [...]}."""
+    """The frozen messages, by channel: {"channel", "static_copy", "messages": [...]}."""
     frozen = (update.manifest or {}).get("messages", [])
     by_pk = Channel.objects.in_bulk({m["channel"] for m in frozen})
     groups: dict[int, dict[str, Any]] = {}
     for message in frozen:
         channel = by_pk.get(message["channel"])
-        group = groups.setdefault(message["channel"], {"channel": channel or _("a deleted channel"), "messages": []})
         able = channel.capabilities if channel else None
+        group = groups.setdefault(
+            message["channel"],
+            {
+                "channel": channel or _("a deleted channel"),
+                "static_copy": bool(able and able.form == "page"),
+                "messages": [],
+            },
+        )
         group["messages"].append(_message(message, able))
     return list(groups.values())
 

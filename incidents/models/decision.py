@@ -1,7 +1,15 @@
+from typing import Any
+
 from django.conf import settings
 from django.db import models
 from django.utils import timezone
+from django.utils.translation import gettext as _t
 from django.utils.translation import gettext_lazy as _
+
+
+def name_of(user: Any) -> str:
+    """A person's full name, or the login where there is none."""
+    return (user.get_full_name() or user.get_username()) if user else _t("somebody")
 
 
 class Decision(models.Model):

@@ -128,12 +128,12 @@ class Incident(models.Model):
 
         Raises NotAllowed, WrongState (once customers were told it must be resolved in words), Refused (no reason).
         """
-        from .decision import Decision
+        from .decision import Decision, name_of
 
         with transaction.atomic():
             me = Incident.objects.select_for_update().get(pk=self.pk)
             if not me.may_dismiss(by):
-                raise NotAllowed(_t("%(who)s may not close this incident.") % {"who": by})
+                raise NotAllowed(_t("%(who)s may not close this incident.") % {"who": name_of(by)})
             if me.published_at:
                 raise WrongState(_t("Customers were told of this incident: resolve it in words instead."))
             if me.is_over:

@@ -13,7 +13,7 @@ from django.utils.translation import gettext_lazy as _
 from channels.models import Channel, Picture
 from incidents.errors import NotAllowed, Refused, WrongState
 
-from .decision import Decision
+from .decision import Decision, name_of
 from .incident import Incident
 from .picture import UpdatePicture, alt_of
 from .plan import MessageTemplate
@@ -154,7 +154,10 @@ class IncidentUpdate(models.Model):
         if not self.may(verb, user):
             raise NotAllowed(
                 _t("%(who)s may not %(verb)s updates of this incident: the role or a component is missing.")
-                % {"who": user, "verb": {"write": _t("write"), "approve": _t("approve")}.get(verb, _t("publish"))}
+                % {
+                    "who": name_of(user),
+                    "verb": {"write": _t("write"), "approve": _t("approve")}.get(verb, _t("publish")),
+                }
             )
 
     # ── Verbs: lock, check, change, record ──
@@ -367,23 +370,25 @@ class IncidentUpdate(models.Model):
         return self
 
     def _check_status(self, *wanted: str) -> None:
+        from incidents.rendering import moment
+
         if self.status in wanted:
             return
         last = self.decisions.select_related("by").order_by("-id").first()
-        when = f" {last.by}, {timezone.localtime(last.at):%H:%M:%S}." if last else ""
-        raise WrongState(
-            _t("This update is “%(status)s” now (%(stage)s).")
-            % {"status": self.get_status_display(), "stage": self.number}
-            + when
-        )
+        said = {"status": self.get_status_display()}
+        if last is None:
+            raise WrongState(_t("This update is “%(status)s” now.") % said)
+        said |= {"who": name_of(last.by), "did": last.get_verb_display(), "when": moment(last.at, "H:i:s")}
+        raise WrongState(_t("This update is “%(status)s” now: %(who)s %(did)s at %(when)s.") % said)
 
     def _check_version(self, version: int) -> None:
+        from incidents.rendering import moment
+
         if version != self.version:
             last = self.decisions.select_related("by").order_by("-id").first()
-            who = str(last.by) if last else _t("somebody")
             raise WrongState(
                 _t("%(who)s changed this update at %(when)s. Your text is kept below: compare, then save again.")
-                % {"who": who, "when": f"{timezone.localtime(self.updated_at):%H:%M:%S}"}
+                % {"who": name_of(last and last.by), "when": moment(self.updated_at, "H:i:s")}
             )
 
     def _check_seen(self, seen_hash: str | None) -> None:

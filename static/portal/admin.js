@@ -5,6 +5,7 @@
   const span = (seconds, units) => {
     const minutes = Math.floor(Math.abs(seconds) / 60);
     const [d, h, m] = [Math.floor(minutes / 1440), Math.floor(minutes / 60) % 24, minutes % 60];
+    if (!minutes) return units.less;
     if (d) return `${d} ${units.d} ${h} ${units.h}`;
     if (h) return `${h} ${units.h} ${m} ${units.m}`;
     return `${m} ${units.m}`;
@@ -12,8 +13,8 @@
   const tick = () => {
     const now = Date.now() / 1000;
     for (const clock of document.querySelectorAll(".cp-clock[data-at]")) {
-      const { at, from, kind, textIn, textLate, unitD, unitH, unitM } = clock.dataset;
-      const units = { d: unitD, h: unitH, m: unitM };
+      const { at, from, kind, textIn, textLate, unitD, unitH, unitM, unitLess } = clock.dataset;
+      const units = { d: unitD, h: unitH, m: unitM, less: unitLess };
       const value = clock.querySelector(".cp-clock-value");
       if (kind === "since") {
         value.textContent = span(now - at, units);

@@ -145,7 +145,7 @@ def test_the_preview_survives_any_input(author, update):
     data = typed(update, en__issue="{{ oops", stage="nonsense", next_update_at="soon", channels=["999"], version="x")
     page = make.client(author).post(url(update, "preview"), data)
     assert page.status_code == 200
-    assert "not well formed" in page.content.decode()
+    assert "what stands in the braces is not understood" in page.content.decode()
     assert make.client(author).post(url(update, "preview"), {}).status_code == 200
     assert make.client(author).get(url(update, "preview")).status_code == 405
 
@@ -200,12 +200,12 @@ def test_autosave_answers_with_the_new_version_and_the_time(author, update):
 
 def test_a_stale_version_is_refused_and_both_texts_are_shown(author, update):
     stale = typed(update, en__issue="My own sentence stands here.")
-    other = make.incident_manager(username="bruno")
+    other = make.incident_manager(username="bruno", first_name="Bruno", last_name="Verdi")
     update.edit(other, update.version, words={"en": {"issue": "Their sentence stands here."}})
     page = make.client(author).post(url(update), stale | {"do": "save"})
     html = page.content.decode()
     assert page.status_code == 409
-    assert "bruno changed this update at" in html
+    assert "Bruno Verdi changed this update at" in html
     assert "My own sentence stands here." in html
     assert "Their sentence stands here." in html
     assert "<del>Their </del><ins>My own </ins>" in html

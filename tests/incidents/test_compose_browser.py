@@ -66,7 +66,7 @@ def test_it_saves_by_itself_shows_a_conflict_and_brings_back_what_was_not_saved(
     update.edit(make.incident_manager(username="bruno"), update.version, words={"en": {"issue": "Bruno was here."}})
     page.fill("#cp-en-issue", "Anna goes on.")
     page.wait_for_selector("#cp-refusal .cp-note")
-    assert "bruno changed this update" in page.inner_text("#cp-refusal")
+    assert "bruno changed this update at" in page.inner_text("#cp-refusal")
     assert page.input_value("#cp-en-issue") == "Anna goes on."
     assert issue(update) == "Bruno was here."
     with page.expect_navigation():

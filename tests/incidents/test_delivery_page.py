@@ -114,7 +114,9 @@ def test_failures_are_grouped_by_reason_in_words(client, manager, fate):
 
 def test_a_post_is_said_to_be_posted_and_counts_no_people(client, manager):
     update = published(make.channel("outbox_post", name="X"))
-    assert "Not posted yet" in text(client.get(url(update)))
+    waiting = text(client.get(url(update)))
+    assert "Not posted yet" in waiting
+    assert "people to write to" not in waiting
     make.deliver()
     assert "Posted: EN, IT" in text(client.get(url(update)))
 

@@ -214,7 +214,7 @@ def test_the_list_filters_by_open_severity_and_component(author, incident):
 
 @pytest.mark.parametrize(
     ("source", "minutes", "told"),
-    [(None, 12, "12 min"), (None, 0, "0 min"), ("x:1", 12, "12 min"), ("x:1", 0, None), (None, -60, None)],
+    [(None, 12, "12 min"), (None, 0, "less than 1 min"), ("x:1", 12, "12 min"), ("x:1", 0, None), (None, -60, None)],
     ids=["ours", "at-once", "imported", "imported-without-a-start", "announced-ahead"],
 )
 def test_the_list_says_how_long_customers_waited_where_that_is_known(author, incident, source, minutes, told):

@@ -77,7 +77,7 @@ def test_a_support_lead_sends_nothing(approved):
 
 def test_withdrawing_asks_first_and_keeps_the_comment(update):
     browser = make.client(update.author)
-    assert "0 people get it" in browser.get(url(update, "withdraw")).content.decode()
+    assert "given up for good, and nothing is sent" in browser.get(url(update, "withdraw")).content.decode()
     update.refresh_from_db()
     assert update.status == "draft"
     answer = browser.post(url(update, "withdraw"), {"comment": "False alarm"})

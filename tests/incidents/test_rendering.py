@@ -79,6 +79,21 @@ def test_values_are_never_read_as_templates():
     assert rendering.fill("{{ components }}", {"components": "{{ organisation }}"}) == "{{ organisation }}"
 
 
+@pytest.mark.parametrize(
+    ("text", "fix"),
+    [
+        ("Since\n{{ components", "between two braces on each side: {{ components }}."),
+        ("\n{{ components title }}", "between two braces on each side: {{ components }}."),
+        ("\n{% if %}", "A condition has a beginning and an end: {% if next_update %} … {% endif %}."),
+    ],
+)
+def test_a_malformed_placeholder_is_explained_without_the_words_of_a_parser(text, fix):
+    [problem] = rendering.problems(text)
+    assert problem.startswith("Line 2: what stands in the braces is not understood.")
+    assert problem.endswith(fix)
+    assert "expression" not in problem
+
+
 # ── Times ──
 
 

@@ -119,6 +119,20 @@ def test_the_author_reads_it_and_learns_who_can_approve(author, update):
     assert 'value="reject"' not in html
 
 
+def test_the_static_copy_of_the_status_page_is_not_taken_for_the_page_itself(author, paolo, update):
+    channel = make.channel("statuspage", "Status page", config={"directory": "/nowhere"})
+    update.edit(author, update.version, channels=[channel])
+    update.submit(author)
+    headings = re.findall(r'<h3 class="cp-h3">(.*?)</h3>', make.client(paolo).get(url(update)).content.decode())
+    assert headings[:2] == ["Status page", "Static copy of the status page: Status page"]
+
+
+def test_an_update_that_nobody_here_wrote_names_no_writer(paolo, update, unguarded):
+    update.decisions.all().delete()
+    IncidentUpdate.objects.filter(pk=update.pk).update(author=None)
+    assert "Written by" not in make.client(paolo).get(url(update)).content.decode()
+
+
 # ── Deciding ──
 
 
@@ -196,7 +210,8 @@ def test_the_second_approver_learns_who_was_first_and_when(paolo, update):
     decide(paolo, update, "approve")
     page = decide(giulia, update, "approve", comment="My comment stays")
     assert page.status_code == 409
-    assert re.search(r"paolo, \d\d:\d\d:\d\d", page.content.decode())
+    said = r"This update is “Approved, not yet sent” now: Paolo Neri approved at \d\d:\d\d:\d\d CES?T\."
+    assert re.search(said, page.content.decode())
     assert Decision.objects.filter(update=update, verb="approve").count() == 1
 
 

@@ -152,7 +152,7 @@ def test_autosave_leaves_one_line_in_the_record(draft, author, approver):
 def test_a_stale_form_is_refused_and_says_who(draft, author, approver):
     version = draft.version
     draft.edit(approver, version, {"en": {"issue": "Card payments fail."}})
-    with pytest.raises(WrongState, match=approver.username):
+    with pytest.raises(WrongState, match=approver.get_full_name()):
         draft.edit(author, version, {"en": {"issue": "Something else."}})
 
 
@@ -168,7 +168,7 @@ def test_an_approver_decides_on_what_they_saw(draft, author, approver):
 def test_a_second_decision_names_who_was_first(draft, author, approver):
     draft.submit(author)
     draft.approve(approver)
-    with pytest.raises(WrongState, match=approver.username):
+    with pytest.raises(WrongState, match=approver.get_full_name()):
         draft.approve(make.communications_manager())
 
 
