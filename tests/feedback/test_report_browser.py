@@ -1,0 +1,43 @@
+"""The reports in a real browser: no column of figures is out of sight without a way to it."""
+
+import os
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.conf import settings
+from django.utils import timezone
+
+from incidents import roles
+from tests import make
+from tests.feedback.test_reports import an_incident, an_update
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.once, pytest.mark.usefixtures("unguarded")]
+
+
+def test_all_columns_fit_beside_the_menu_of_a_small_laptop_and_a_phone_reaches_them_by_keys(
+    chromium: str, live_server: Any, monkeypatch: pytest.MonkeyPatch
+):
+    from playwright.sync_api import sync_playwright
+
+    # Playwright's own loop runs in this thread, and Django takes that for an asynchronous view.
+    monkeypatch.setitem(os.environ, "DJANGO_ALLOW_ASYNC_UNSAFE", "1")
+    start = timezone.now() - timedelta(hours=30)
+    times = {"started_at": start, "published_at": start, "severity": "sev1"}
+    one = an_incident(make.plan(), start, title="Signing in to the merchant dashboard fails at times", **times)
+    an_update(one, 1, start + timedelta(minutes=77))
+    cookie = make.client(make.user(roles.MANAGERS, roles.ALL_COMPONENTS)).cookies[settings.SESSION_COOKIE_NAME].value
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
+        page = browser.new_page(viewport={"width": 1366, "height": 768}, locale="en-GB")
+        page.context.add_cookies([{"name": settings.SESSION_COOKIE_NAME, "value": cookie, "url": live_server.url}])
+        page.goto(f"{live_server.url}/admin/feedback/report/?period=all")
+        table = page.get_by_role("region", name="Incidents")
+        hidden = "wrap => wrap.scrollWidth - wrap.clientWidth"
+        assert table.evaluate(hidden) == 0
+        page.set_viewport_size({"width": 390, "height": 844})
+        assert table.evaluate(hidden) > 0
+        table.focus()
+        page.keyboard.press("ArrowRight")
+        page.wait_for_function("document.querySelector('.cp-incidents').parentElement.scrollLeft > 0")
+        browser.close()
