@@ -138,6 +138,8 @@ def view(model_admin: ModelAdmin, request: HttpRequest) -> HttpResponse:
         error = NotAllowed(_("Your role does not declare incidents. Ask an incident manager."))
         return refused(request, error, glance.link("index"))
     operable = list(Component.objects.for_user(request.user, OPERATE).select_related("group"))
+    # Those without a group, for instance from imported history, after the company's own: databases disagree on it.
+    operable.sort(key=lambda component: component.group is None)
     form = DeclareForm(operable, request.POST or None)
     already = _open_incidents(request, operable)
     duplicates: list[Incident] = []

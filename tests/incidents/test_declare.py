@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from incidents.admin.declare import local_time, suggested_title
 from incidents.forms import WALL
-from incidents.models import Incident
+from incidents.models import Component, Incident
 from tests import make
 
 pytestmark = pytest.mark.django_db
@@ -55,6 +55,12 @@ def test_the_form_asks_four_things_besides_the_components(client):
     form = client.get(URL).context["form"]
     asked = [f.name for f in form.visible_fields() if not f.name.startswith("component_")]
     assert sorted(asked) == ["scenario", "severity", "started_at", "title"]
+
+
+def test_components_without_a_group_come_last(client):
+    Component.objects.create(name="Old service")
+    make.component("Checkout", group="Payments")
+    assert [group for group, _rows in client.get(URL).context["groups"]] == ["Payments", "Other"]
 
 
 def test_scenario_severity_and_title_are_taken(client):
