@@ -13,11 +13,14 @@ def test_a_wrong_address_is_answered_in_words(client):
 
 
 @pytest.mark.django_db
-def test_a_denied_page_is_answered_in_words(client):
+def test_a_denied_page_is_answered_in_words_and_logged_in_a_line(client, caplog):
     client.force_login(make.user(roles.MANAGERS))
     answer = client.get("/admin/channels/channel/")
     assert answer.status_code == 403
     assert "You may not do this" in answer.content.decode()
+    [line] = [record for record in caplog.records if record.name == "django.request"]
+    assert (line.levelname, line.exc_info) == ("WARNING", None)
+    assert "/admin/channels/channel/" in line.getMessage()
 
 
 @pytest.mark.django_db
