@@ -27,7 +27,7 @@ WORDS = {
     "subject": "{{ components }}: {{ state }}",
     "issue": "Payments with {{ components }} fail since {{ started }}.",
     "impact": "Customers who pay by card see an error and are not charged.",
-    "outlook": "Our engineers are looking for the cause. Next update by {{ next_update | default: 'the end of the day' }}.",
+    "outlook": "We are looking for the cause. Next update by {{ next_update | default: 'the end of the day' }}.",
     "action": "Please try again later; do not pay twice.",
     "sms": "{{ organisation }}: {{ components }} {{ state }}. Next update {{ next_update | default: 'soon' }}.",
     "post": "{{ components }}: {{ state }}. Next update {{ next_update | default: 'soon' }}. {{ status_url }}",
