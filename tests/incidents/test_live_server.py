@@ -39,8 +39,8 @@ def server(gate: Gate, tmp_path: Path) -> Iterator[Callable[[], int]]:
             "SECRET_KEY": portal.SECRET_KEY,
             "PORTAL_URL": portal.PORTAL_URL,
         }
-        command = [sys.executable, "-m", "gunicorn", "commsportal.wsgi", "--bind", f"127.0.0.1:{port}"]
-        command += ["--workers", "2", "--no-control-socket", "--chdir", str(portal.BASE_DIR)]
+        command = [sys.executable, "-m", "granian", "--interface", "wsgi", "commsportal.wsgi:application"]
+        command += ["--port", str(port), "--workers", "2", "--working-dir", str(portal.BASE_DIR)]
         with (tmp_path / "web.log").open("ab") as log:
             started.append(subprocess.Popen(command, env=env, stdout=log, stderr=log))
         until(lambda: _fetch(port, "/livez")[0] == 200)
