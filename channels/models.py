@@ -120,6 +120,11 @@ class Channel(models.Model):
             return None
 
     @property
+    def is_page(self) -> bool:
+        """Whether it shows the status page instead of sending words: then it goes with every update."""
+        return bool(self.capabilities and self.capabilities.form == "page")
+
+    @property
     def effective_rate(self) -> float | None:
         """People a second: what staff set and what the provider grants, whichever is less; None: no limit."""
         return min((rate for rate in (self.rate, self.granted_rate) if rate), default=None)

@@ -112,7 +112,7 @@ def start_draft(
         update.save()
         locales = plan.locales if plan and plan.locales else [settings.LANGUAGE_CODE]
         if plan:
-            update.channels.set(plan.channels.filter(enabled=True))
+            update.channels.set(one for one in plan.channels.filter(enabled=True) if not one.is_page)
         rendering.write_draft(update, locales)
         update._record(by, Decision.Verb.DRAFT)
     return update

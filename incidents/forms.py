@@ -126,7 +126,7 @@ class ComposeForm(forms.Form):
         self.renditions = [renditions.get(one) or Rendition(update=update, locale=one) for one in self.locales]
         ids = [int(key) for key in update.component_states]
         self.components = list(Component.objects.filter(Q(incidents=update.incident_id) | Q(pk__in=ids)).distinct())
-        self.chosen = list(update.channels.order_by("pk"))
+        self.chosen = [one for one in update.channels.order_by("pk") if not one.is_page]
         super().__init__(data, initial=self._initial(), auto_id="cp-%s")
         self._add_facts()
         self._add_words()
@@ -149,7 +149,8 @@ class ComposeForm(forms.Form):
             stages.append(Stage(self.update.stage))
         self.fields["stage"].choices = [(s.value, s.label) for s in stages]  # type: ignore[attr-defined]
         channels = Channel.objects.filter(Q(enabled=True) | Q(pk__in=[c.pk for c in self.chosen]))
-        self.fields["channels"].queryset = channels  # type: ignore[attr-defined]
+        words = [one.pk for one in channels if not one.is_page]  # a page is no choice: it shows every update
+        self.fields["channels"].queryset = channels.filter(pk__in=words)  # type: ignore[attr-defined]
         self.fields["next_update_at"] = WallTimeField(label=_("Next update by"), was=self.update.next_update_at)
         self.fields["expected_resolution_at"] = WallTimeField(
             label=_("Expected resolution"), was=self.update.expected_resolution_at

@@ -108,8 +108,13 @@ def sent_hash(update: IncidentUpdate) -> str:
 
 
 def sending_channels(update: IncidentUpdate) -> list[Channel]:
-    """Channels this update goes out by; none when nobody is to be notified."""
-    return list(update.channels.order_by("pk")) if update.notify else []
+    """Channels this update goes out by: the chosen ones if somebody is to be notified, and each page, always.
+
+    The live page shows every update, so a copy of it must.
+    """
+    chosen = update.channels.through.objects.filter(incidentupdate=update, channel=OuterRef("pk"))
+    found = Channel.objects.annotate(chosen=Exists(chosen)).filter(Q(chosen=True) | Q(enabled=True)).order_by("pk")
+    return [one for one in found if (one.enabled if one.is_page else one.chosen and update.notify)]
 
 
 def channel_locales(channel: Channel, available: Any, update: IncidentUpdate) -> list[str]:
@@ -178,7 +183,7 @@ class Reach:
         """Why the number must be typed to confirm; empty if it need not."""
         if not self.update.notify:
             return ""
-        able = [channel.get_provider().capabilities for channel, _locale, _n in self.rows]
+        able = [channel.get_provider().capabilities for channel, _locale, _n in self.rows if not channel.is_page]
         # That no ticket is linked is no surprise, as long as the public hears of it.
         personal = [can for can in able if not can.broadcast and can.medium != Medium.TICKET]
         if self.total == 0 and (personal or not any(can.broadcast for can in able)):

@@ -106,3 +106,13 @@ def test_the_change_page_of_a_published_update_leads_to_its_delivery(approved):
     answer = make.client(approved.author).get(url(approved, "change"))
     assert "/delivery/" in answer.url
     assert "/delivery/" in make.client(approved.author).get(url(approved, "review")).content.decode()
+
+
+def test_each_page_shows_every_update_whatever_was_chosen_and_whoever_is_told(update, tmp_path):
+    page = make.channel("statuspage", config={"directory": str(tmp_path)})
+    off = make.channel("statuspage", config={"directory": str(tmp_path / "off")}, enabled=False)
+    update.channels.clear()
+    make.published(update.edit(update.author, update.version, notify=False))
+    update.refresh_from_db()
+    assert {message["channel"] for message in update.manifest["messages"]} == {page.pk}
+    assert not Dispatch.objects.filter(channel=off).exists()
