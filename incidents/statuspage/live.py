@@ -62,10 +62,10 @@ def _ready(page: snapshot.Page, body: bytes, noted: bool = False) -> Ready:
 class Loaded:
     """The pages of one snapshot file, with the file's identity."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: str) -> None:
         """Raises OSError or ValueError if there is no such file, or it is none of ours."""
         self.identity = _identity(path)
-        self.taken = snapshot.load(path)
+        self.taken = snapshot.load(Path(path))
         self.ready = {where: _ready(page, snapshot.without_note(page.body)) for where, page in self.taken.pages.items()}
         self._noted: dict[tuple[str, int, bool], Ready] = {}
 
@@ -84,8 +84,8 @@ class Loaded:
         return self._noted[key]
 
 
-def _identity(path: Path) -> tuple[int, int]:
-    found = path.stat()
+def _identity(path: str) -> tuple[int, int]:
+    found = os.stat(path)
     return found.st_ino, found.st_mtime_ns
 
 
@@ -98,6 +98,8 @@ class LivePage:
     def __init__(self, application: WSGIApplication) -> None:
         self.application = application
         self.directory = Path(settings.STATUS_DIR)
+        # As text: to put a path together costs more than the rest of an answer.
+        self.file, self.checked = str(self.directory / snapshot.FILE), str(self.directory / snapshot.CHECKED)
         self.keeper: Keeper | None = None
         self.loaded: Loaded | None = None
 
@@ -129,17 +131,16 @@ class LivePage:
         loaded = self._load()
         if loaded is None:
             return None
-        checked = _modified(self.directory / snapshot.CHECKED) or loaded.taken.at.timestamp()
+        checked = _modified(self.checked) or loaded.taken.at.timestamp()
         late = abs(time.time() - checked) > UNSURE
         found = (loaded.page(one, checked if late else None) for one in addresses)
         return next(filter(None, found), None)
 
     def _load(self) -> Loaded | None:
-        path = self.directory / snapshot.FILE
         loaded = self.loaded
         try:
-            if loaded is None or loaded.identity != _identity(path):
-                loaded = self.loaded = Loaded(path)
+            if loaded is None or loaded.identity != _identity(self.file):
+                loaded = self.loaded = Loaded(self.file)
         except OSError:
             pass  # none was taken yet, or its disk is away
         except ValueError as error:
@@ -212,9 +213,9 @@ def _is_known(environ: WSGIEnvironment, page: Ready, etag: str) -> bool:
     return bool(page.last_modified) and environ.get("HTTP_IF_MODIFIED_SINCE") == page.last_modified
 
 
-def _modified(path: Path) -> float | None:
+def _modified(path: str | Path) -> float | None:
     try:
-        return path.stat().st_mtime
+        return os.stat(path).st_mtime
     except OSError:
         return None
 

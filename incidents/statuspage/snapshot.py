@@ -144,7 +144,8 @@ def _handler() -> BaseHandler:
 
 def _get(path: str, language: str = "", asked: bool = False) -> HttpResponseBase:
     """What the portal answers to an anonymous reader, its middleware included. Raises RuntimeError if it is no page."""
-    response = _handler().get_response(_Reader(path, language, asked))
+    with translation.override(None):  # a request leaves its language to its thread
+        response = _handler().get_response(_Reader(path, language, asked))
     if response.status_code != 200:
         raise RuntimeError(f"{path} answered {response.status_code}")
     return response
@@ -175,8 +176,11 @@ def save(taken: Snapshot, directory: Path) -> None:
         leftover.unlink(missing_ok=True)
 
 
-def load(path: Path) -> Snapshot:
-    """What save() wrote; of the pictures their names alone. Raises OSError, ValueError if it is nothing of ours."""
+def load(path: Path, with_pictures: bool = False) -> Snapshot:
+    """What save() wrote; of the pictures the names alone, or what is in them too.
+
+    Raises OSError, or ValueError if the file is nothing of ours.
+    """
     try:
         with path.open(encoding="utf-8") as file:
             head = json.loads(file.readline())
@@ -185,9 +189,9 @@ def load(path: Path) -> Snapshot:
             row["address"]: Page([(n, v) for n, v in row["headers"]], row["body"].encode(), row["language"])
             for row in rows
         }
-        return Snapshot(
-            head["version"], datetime.fromisoformat(head["at"]), pages, dict.fromkeys(head["pictures"], b"")
-        )
+        folder = path.parent / "pictures"
+        pictures = {name: (folder / name).read_bytes() if with_pictures else b"" for name in head["pictures"]}
+        return Snapshot(head["version"], datetime.fromisoformat(head["at"]), pages, pictures)
     except (KeyError, TypeError) as error:
         raise ValueError(f"{path} is not a snapshot of a status page: {error!r}") from error
 
@@ -221,8 +225,8 @@ def with_note(page: Page, at: datetime, old: bool) -> bytes:
 # ── As files ────────────────────────────────────────────────────────────────
 
 
-def publish(directory: Path) -> str:
-    """Write everything public, as it stands now, into `directory`, and return a hash of it (12 hex digits).
+def publish(directory: Path, taken: Snapshot | None = None) -> str:
+    """Write everything public into `directory`, as it stands now or as `taken`; a hash of it (12 hex digits).
 
     One publication at a time: the last to finish is also the last to have read the facts. Raises OSError if it cannot
     write.
@@ -231,7 +235,7 @@ def publish(directory: Path) -> str:
     directory.mkdir(parents=True, exist_ok=True)
     with (directory / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        return write(take(), directory)
+        return write(taken or take(), directory)
 
 
 def write(taken: Snapshot, directory: Path) -> str:

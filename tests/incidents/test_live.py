@@ -227,3 +227,15 @@ def test_what_is_saved_is_what_is_loaded(web, tmp_path):
     snapshot.save(taken, tmp_path)
     found = snapshot.load(tmp_path / snapshot.FILE)
     assert (found.version, found.at, found.pages) == (taken.version, taken.at, taken.pages)
+
+
+def test_the_files_can_be_written_from_what_was_kept(web, tmp_path, django_assert_num_queries):
+    from django.core.management import call_command
+
+    with django_assert_num_queries(0):
+        call_command("publish_status", tmp_path / "kept", from_file=web.directory / snapshot.FILE)
+    call_command("publish_status", tmp_path / "now")
+    kept = {path.relative_to(tmp_path / "kept"): path.read_bytes() for path in (tmp_path / "kept").rglob("*.*")}
+    now = {path.relative_to(tmp_path / "now"): path.read_bytes() for path in (tmp_path / "now").rglob("*.*")}
+    assert kept == now
+    assert Path("it/index.html") in kept
