@@ -3,6 +3,7 @@
 import importlib
 import os
 import shutil
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -73,6 +74,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("no_database")
         if item.get_closest_marker("postgres_only") and not on_postgres:
             item.add_marker(pytest.mark.skip(reason="needs PostgreSQL: set DATABASE_URL, or use ./run test"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_resolver() -> Iterator[None]:
+    """No name but localhost is known: pytest-socket stops connections, but the question for an address goes before."""
+    look_up = socket.getaddrinfo
+
+    def getaddrinfo(host: Any, port: Any, family: int = 0, type: int = 0, proto: int = 0, flags: int = 0) -> Any:
+        if host not in ("localhost", b"localhost"):
+            flags |= socket.AI_NUMERICHOST  # whatever is not an address itself is refused
+        return look_up(host, port, family, type, proto, flags)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(socket, "getaddrinfo", getaddrinfo)
+        yield
 
 
 @pytest.fixture(autouse=True)
