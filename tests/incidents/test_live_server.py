@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from http.client import HTTPConnection
 from pathlib import Path
 
@@ -53,13 +54,13 @@ def server(gate: Gate, tmp_path: Path) -> Iterator[Callable[[], int]]:
 
 
 def _fetch(port: int, address: str) -> tuple[int, str]:
-    try:
-        talk = HTTPConnection("127.0.0.1", port, timeout=10)
-        talk.request("GET", address)
-        answer = talk.getresponse()
-        return answer.status, answer.read().decode()
-    except OSError:
-        return 0, ""
+    with closing(HTTPConnection("127.0.0.1", port, timeout=10)) as talk:
+        try:
+            talk.request("GET", address)
+            answer = talk.getresponse()
+            return answer.status, answer.read().decode()
+        except OSError:
+            return 0, ""
 
 
 @pytest.mark.postgres_only
