@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 PLACEHOLDER = re.compile(r"\{\{\s*(\w+)[^}]*\}\}")
 TOKEN = re.compile(r"\[\[(\w+)\]\]")
-PERSONAL = {"name", "unsubscribe_url"}
 CLOCK = re.compile(r"(?<![\d:.])([01]?\d|2[0-3])[:.]([0-5]\d)(?!\d|[.:]\d)\s*([ap]\.?m\b)?", re.I)
 
 
@@ -92,7 +91,7 @@ def _placeholders(draft: Draft) -> Iterator[Finding]:
                 yield Finding("placeholder", locale, field, problem, level=Level.BLOCK, excerpt=_first_unknown(text))
             if not problems:
                 yield from _unfilled(draft, locale, field, text)
-            yield from _unknown_tokens(locale, field, text)
+            yield from _tokens(locale, field, text)
 
 
 def _first_unknown(text: str) -> str:
@@ -115,12 +114,12 @@ def _unfilled(draft: Draft, locale: str, field: str, text: str) -> Iterator[Find
             return
 
 
-def _unknown_tokens(locale: str, field: str, text: str) -> Iterator[Finding]:
+def _tokens(locale: str, field: str, text: str) -> Iterator[Finding]:
+    """What is filled in for each recipient has its place in the letters; these words also stand on the status page."""
     for match in TOKEN.finditer(text):
-        if match[1] not in PERSONAL:
-            message = _("%(token)s would be sent as it stands.") % {"token": match[0]}
-            fix = _("Personal values are: %(names)s.") % {"names": ", ".join(f"[[{n}]]" for n in sorted(PERSONAL))}
-            yield Finding("placeholder", locale, field, message, fix, match[0], Level.BLOCK, *match.span())
+        message = _("%(token)s would be sent as it stands.") % {"token": match[0]}
+        fix = _("Take it out: everybody reads the same words.")
+        yield Finding("placeholder", locale, field, message, fix, match[0], Level.BLOCK, *match.span())
 
 
 # ── Missing ─────────────────────────────────────────────────────────────────

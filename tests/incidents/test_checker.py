@@ -345,9 +345,12 @@ def test_a_placeholder_without_a_value_blocks_and_says_which(update):
     assert check(update) == []
 
 
-def test_an_unknown_personal_token_blocks(update):
-    write(update, "en", issue="Dear [[nme]], card payments fail.")
-    assert only(check(update), "placeholder").excerpt == "[[nme]]"
+@pytest.mark.parametrize("token", ["[[name]]", "[[unsubscribe_url]]", "[[nmae]]"])
+@pytest.mark.parametrize("field", ["issue", "post", "sms"])
+def test_a_personal_value_blocks_as_everybody_reads_the_same_words(update, field, token):
+    write(update, "en", **{field: f"Dear {token}, card payments fail."})
+    finding = only(check(update), "placeholder")
+    assert (finding.field, finding.excerpt, finding.level) == (field, token, Level.BLOCK)
 
 
 # ── Channels ──
