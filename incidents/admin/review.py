@@ -243,7 +243,7 @@ def _channels(update: IncidentUpdate) -> list[dict[str, Any]]:
             message["channel"],
             {
                 "channel": channel or _("a deleted channel"),
-                "static_copy": bool(able and able.form == "page"),
+                "static_copy": bool(channel and channel.is_page),
                 "messages": [],
             },
         )

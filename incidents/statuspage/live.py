@@ -169,8 +169,10 @@ def _wants_https(environ: WSGIEnvironment) -> bool:
     """Whether Django would send this reader to HTTPS first."""
     if not settings.SECURE_SSL_REDIRECT:
         return False
-    name, value = settings.SECURE_PROXY_SSL_HEADER or ("", "")
-    return environ.get("wsgi.url_scheme") != "https" and environ.get(name, "").split(",")[0].strip() != value
+    if settings.SECURE_PROXY_SSL_HEADER:
+        name, value = settings.SECURE_PROXY_SSL_HEADER
+        return environ.get(name, "").split(",")[0].strip() != value
+    return environ.get("wsgi.url_scheme") != "https"
 
 
 def _addresses(path: str, query: str, accepted: str) -> list[str]:

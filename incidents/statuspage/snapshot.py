@@ -11,6 +11,7 @@
 import fcntl
 import hashlib
 import json
+import logging
 import os
 import re
 import tempfile
@@ -36,6 +37,8 @@ from incidents.templatetags.statuspage import when
 
 from . import api, feeds
 from .facts import overview, version
+
+log = logging.getLogger(__name__)
 
 FILE = "snapshot.jsonl"  # in settings.STATUS_DIR
 CHECKED = "checked"  # beside it: touched whenever it is known to be true
@@ -79,7 +82,10 @@ def address(path: str, language: str = "", asked: bool = False) -> str:
 
 
 def take(of_version: str | None = None) -> Snapshot:
-    """Render everything public, as one moment knows it. Raises RuntimeError if a page cannot be rendered."""
+    """Render everything public, as one moment knows it. Raises RuntimeError if a page cannot be rendered.
+
+    But for the page of one incident: what is wrong with it must not keep the front page from telling of the others.
+    """
     at = timezone.now()
     with _one_moment():
         known = of_version or version()
@@ -89,18 +95,24 @@ def take(of_version: str | None = None) -> Snapshot:
         documents += [reverse(f"status-{kind}") for kind in feeds.FEEDS]
         for path in documents:
             pages[address(path)] = _page(path)
-        for path in (
-            reverse("status"),
-            reverse("status-history"),
-            *(reverse("status-incident", args=[one.incident.uid]) for one in shown.incidents),
-        ):
-            for language, _label in settings.LANGUAGES:
-                for asked in (False, True):
-                    pages[address(path, language, asked)] = _page(path, language, asked)
+        for path in (reverse("status"), reverse("status-history")):
+            pages |= _in_all_languages(path)
+        for one in shown.incidents:
+            path = reverse("status-incident", args=[one.incident.uid])
+            try:
+                pages |= _in_all_languages(path)
+            except RuntimeError as error:
+                version()  # raises if it is the database that is gone
+                log.error("the status page goes on without one of its pages: %s", error)
         said = [page for one in shown.incidents for update in one.said for page in update.page.values()]
         names = sorted({page["picture"]["file"] for page in said if "picture" in page})
         pictures = {name: _body(_get(reverse("status-picture", args=[name]))) for name in names}
     return Snapshot(known, at, pages, pictures)
+
+
+def _in_all_languages(path: str) -> dict[str, Page]:
+    wanted = [(language, asked) for language, _label in settings.LANGUAGES for asked in (False, True)]
+    return {address(path, *one): _page(path, *one) for one in wanted}
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from typing import Any
 from wsgiref.util import setup_testing_defaults
 
 import pytest
+from django.db import OperationalError
 
 from incidents.models import Component
 from incidents.statuspage import facts, live, snapshot
@@ -127,6 +128,8 @@ def test_who_comes_by_http_is_left_to_django_where_it_would_redirect(web, settin
     settings.SECURE_SSL_REDIRECT, settings.SECURE_PROXY_SSL_HEADER = True, ("HTTP_X_FORWARDED_PROTO", "https")
     assert web.get("/").body == b"beyond"
     assert web.get("/", x_forwarded_proto="https").status == 200
+    settings.SECURE_PROXY_SSL_HEADER = None
+    assert web.get("/").body == b"beyond"
 
 
 def test_head_and_gzip_and_not_modified(web):
@@ -155,6 +158,49 @@ def test_what_is_said_is_there_after_the_next_look(web):
     web.look()
     assert "Identified" in web.get("/").text
     assert web.get("/api/v2/summary.json").text.count('"identified"') >= 1
+
+
+def test_one_page_that_cannot_be_rendered_does_not_hold_up_the_others(web, monkeypatch):
+    [one] = facts.read(facts.public())
+    broken, real = f"/incidents/{one.incident.uid}/", snapshot._get
+
+    def get(path: str, *how: Any) -> Any:
+        if path == broken:
+            raise RuntimeError(f"{path} answered 500")
+        return real(path, *how)
+
+    monkeypatch.setattr(snapshot, "_get", get)
+    say(one.incident, "identified")
+    web.look()
+    assert "Identified" in web.get("/").text
+    assert web.get(broken).body == b"beyond"
+
+
+def test_a_database_that_goes_away_meanwhile_leaves_the_old_pages(web, monkeypatch):
+    [one] = facts.read(facts.public())
+    say(one.incident, "identified")
+    before = (web.directory / snapshot.FILE).read_bytes()
+    real, calls = facts.version, []
+
+    def version() -> str:
+        calls.append(1)
+        if len(calls) > 1:
+            raise OperationalError("gone")
+        return real()
+
+    real_get = snapshot._get
+
+    def get(path: str, *how: Any) -> Any:
+        if path == f"/incidents/{one.incident.uid}/":
+            raise RuntimeError(f"{path} answered 500")
+        return real_get(path, *how)
+
+    monkeypatch.setattr(snapshot, "_get", get)
+    monkeypatch.setattr(snapshot, "version", version)
+    monkeypatch.setattr(live, "version", version)
+    with pytest.raises(OperationalError):
+        web.look()
+    assert (web.directory / snapshot.FILE).read_bytes() == before
 
 
 def test_a_look_renders_only_what_changed(web, monkeypatch, django_assert_num_queries):
