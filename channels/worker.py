@@ -279,7 +279,7 @@ def _load() -> None:
     with suppress(DatabaseError, InterfaceError):  # away for the moment: then at first use
         for channel in Channel.objects.filter(enabled=True):
             with suppress(Exception):  # whatever is wrong with one is said where it is used
-                channel.get_provider()
+                channel.get_provider().load()
     connections.close_all()  # none is shared with a fork
     gc.collect()
     gc.freeze()

@@ -133,6 +133,9 @@ class AwsProvider(Provider):
         finally:
             client.close()
 
+    def load(self) -> None:
+        _loader().load_service_model(self.service, "service-2")
+
     def close(self) -> None:
         if "client" in self.__dict__:
             self.client.close()

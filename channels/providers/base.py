@@ -135,6 +135,9 @@ class Provider(ABC):
         """People a second that the provider grants this account, asked after a successful probe; None: unknown."""
         return None
 
+    def load(self) -> None:
+        """Read what the first send would otherwise wait for. Called before the workers are forked: opens nothing."""
+
     def close(self) -> None:
         """Release connections kept between calls."""
 

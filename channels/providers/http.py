@@ -27,6 +27,7 @@ from urllib3.exceptions import (
 from channels.errors import DeliveryError, Permanent, Throttled, Transient, Uncertain
 
 from .base import Provider
+from .tls import HTTP, trusted
 
 CONNECT_SECONDS = 5
 TIMEOUT = urllib3.Timeout(connect=CONNECT_SECONDS, read=15)
@@ -45,10 +46,13 @@ class HttpProvider(Provider):
 
     @cached_property
     def pool(self) -> urllib3.PoolManager:
-        pool = urllib3.PoolManager(num_pools=50, maxsize=4, timeout=TIMEOUT, retries=False)
+        pool = urllib3.PoolManager(num_pools=50, maxsize=4, timeout=TIMEOUT, retries=False, ssl_context=trusted(HTTP))
         if self.strangers:
             pool.pool_classes_by_scheme = {"http": _GuardedHttpPool, "https": _GuardedHttpsPool}
         return pool
+
+    def load(self) -> None:
+        trusted(HTTP)
 
     def close(self) -> None:
         if "pool" in self.__dict__:

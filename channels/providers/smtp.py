@@ -18,6 +18,7 @@ from channels.reasons import BAD_ADDRESS
 from .base import Addressee, Capabilities, Message, Outcome, Provider
 from .mail import Letter, ascii_address
 from .receipts import ReceiptsForm
+from .tls import SMTP, trusted
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 ENHANCED = re.compile(r"\b([245]\.\d{1,3}\.\d{1,3})\b")
@@ -318,13 +319,12 @@ class Smtp(Provider):
         options = {"timeout": float(self.config.get("timeout") or 10), "local_hostname": DNS_NAME.get_fqdn()}
         smtp: smtplib.SMTP | None = None
         try:
-            context = ssl.create_default_context()
             if security == "tls":
-                smtp = smtplib.SMTP_SSL(host, int(self.config["port"]), context=context, **options)
+                smtp = smtplib.SMTP_SSL(host, int(self.config["port"]), context=trusted(SMTP), **options)
             else:
                 smtp = smtplib.SMTP(host, int(self.config["port"]), **options)
             if security == "starttls":
-                smtp.starttls(context=context)
+                smtp.starttls(context=trusted(SMTP))
             if self.config.get("user"):
                 smtp.login(self.config["user"], self.config.get("password", ""))
             smtp.ehlo_or_helo_if_needed()
@@ -334,6 +334,9 @@ class Smtp(Provider):
             raise _connect_error(error) from None
         self._smtp, self._used = smtp, False
         return smtp
+
+    def load(self) -> None:
+        trusted(SMTP)
 
     def probe(self) -> str:
         self._reset(self._begin(), 250)

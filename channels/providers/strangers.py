@@ -2,7 +2,6 @@
 
 import json
 import socket
-import ssl
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -16,12 +15,12 @@ from typing import Any
 import urllib3
 from django.utils.translation import gettext as _
 from urllib3.exceptions import NewConnectionError
-from urllib3.util.ssl_ import create_urllib3_context
 
 from channels.errors import DeliveryError, Permanent, Transient, Uncertain
 
 from .base import Addressee, Message, Outcome
 from .http import CONNECT_SECONDS, HttpProvider, _GuardedHttps, _GuardedHttpsPool
+from .tls import HTTP, trusted
 
 THREADS = 32
 MAX_BATCH = 2 * THREADS  # all dead, they take two rounds of LIMIT: well within a worker's lease
@@ -44,15 +43,10 @@ class StrangersProvider(HttpProvider):
         """Send to one recipient; a reference. Runs in several threads at once. Raises DeliveryError."""
 
     @cached_property
-    def tls(self) -> ssl.SSLContext:
-        """Read once: left to itself, urllib3 would read all authorities again for each server, tens of milliseconds."""
-        context = create_urllib3_context()
-        context.load_default_certs()
-        return context
-
-    @cached_property
     def pool(self) -> urllib3.PoolManager:
-        pool = urllib3.PoolManager(num_pools=50, maxsize=THREADS, timeout=TIMEOUT, retries=False, ssl_context=self.tls)
+        pool = urllib3.PoolManager(
+            num_pools=50, maxsize=THREADS, timeout=TIMEOUT, retries=False, ssl_context=trusted(HTTP)
+        )
         pool.pool_classes_by_scheme = {"https": _CuttablePool}
         return pool
 

@@ -16,7 +16,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from channels.providers import get
+from channels.providers import get, tls
 from channels.providers.base import Addressee, Message, Provider
 from tests.fakes import aws as fake_aws
 from tests.fakes import x as fake_x
@@ -65,6 +65,15 @@ def make_provider(closing: ExitStack) -> Callable[..., Provider]:
         return provider
 
     return make
+
+
+@pytest.fixture
+def vouched(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """`certificate`, which the providers trust for the length of this test."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    tls.trusted.cache_clear()
+    yield certificate
+    tls.trusted.cache_clear()
 
 
 # ── SMTP ────────────────────────────────────────────────────────────────────

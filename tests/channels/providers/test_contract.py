@@ -175,15 +175,13 @@ def credentials(key: str, config: Mapping[str, Any], but: Collection[str] = ()) 
     return found + [path.lstrip("/") for one in found if (path := after_host(one))]
 
 
-def to_peer(make_provider: Callable[..., Provider], key: str, url: str, certificate: str = "") -> Provider:
+def to_peer(make_provider: Callable[..., Provider], key: str, url: str) -> Provider:
     """A provider that speaks plain HTTP, and with that peer."""
     place = HTTP[key][1]
     config = CONFIGS[key]
     provider = make_provider(key, **config | ({place: url + after_host(config[place])} if place in config else {}))
     if place == "api":
         provider.api = url
-    if certificate and not place:  # customers' servers speak TLS
-        provider.tls.load_verify_locations(certificate)
     provider.peer_url = url
     return provider
 
@@ -196,7 +194,7 @@ def peers() -> list[Any]:
 
 @pytest.fixture
 def working(
-    settings, tmp_path, closing, make_provider, make_x, fake_service, smtp_server, certificate, peers
+    settings, tmp_path, closing, make_provider, make_x, fake_service, smtp_server, vouched, peers
 ) -> Callable[[str], Provider]:
     """A provider of the given key whose other end accepts everything."""
     settings.STATUS_PAGE_PUBLISHER = f"{__name__}.publish"
@@ -207,10 +205,10 @@ def working(
             return make_x()
         changes: dict[str, Any] = {}
         if key in HTTP:
-            peer = FakeHttp(HTTP[key][0], "" if HTTP[key][1] else str(certificate))
+            peer = FakeHttp(HTTP[key][0], "" if HTTP[key][1] else str(vouched))
             closing.callback(peer.close)
             peers.append(peer)
-            return to_peer(make_provider, key, peer.url, str(certificate))
+            return to_peer(make_provider, key, peer.url)
         if key in SERVICES:
             peers.append(fake_service(SERVICES[key]))
             peers[-1].answers.update(ANSWERS)

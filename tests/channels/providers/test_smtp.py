@@ -145,10 +145,9 @@ def test_it_opens_a_kept_connection_anew_when_the_server_says_it_closes_it(smtp,
 
 
 @pytest.mark.parametrize("implicit", [True, False])
-def test_it_encrypts_and_logs_in(smtp_server, make_provider, certificate, monkeypatch, implicit):
-    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+def test_it_encrypts_and_logs_in(smtp_server, make_provider, vouched, implicit):
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate)
+    context.load_cert_chain(vouched)
     server = smtp_server(tls=context, implicit=implicit, auth=True)
     security = "tls" if implicit else "starttls"
     smtp = make_provider("smtp", **config(server, security=security, user=USER, password=PASSWORD))

@@ -9,7 +9,6 @@ from standardwebhooks.webhooks import Webhook
 from channels import delivery
 from channels.forms import SendTestForm
 from channels.models import Delivery, Recipient, Suppression
-from channels.providers import strangers
 from incidents import publishing
 from incidents.models import Subscription
 from tests import make
@@ -22,17 +21,9 @@ VAPID_KEY = "MTExMTExMTExMTExMTExMTExMTExMTExMTExMTExMTE"
 
 
 @pytest.fixture
-def server(closing, certificate, settings, monkeypatch):
+def server(closing, vouched, settings):
     settings.WEBHOOK_NETWORKS = [ip_network("127.0.0.0/8")]
-    make_context = strangers.create_urllib3_context
-
-    def trusting():
-        context = make_context()
-        context.load_verify_locations(certificate)
-        return context
-
-    monkeypatch.setattr(strangers, "create_urllib3_context", trusting)
-    peer = FakeHttp(certificate=str(certificate))
+    peer = FakeHttp(certificate=str(vouched))
     closing.callback(peer.close)
     return peer
 

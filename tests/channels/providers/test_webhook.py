@@ -38,17 +38,8 @@ def receiver(closing, certificate, settings):
 
 
 @pytest.fixture
-def trust(certificate):
-    def vouch(provider):
-        provider.tls.load_verify_locations(certificate)
-        return provider
-
-    return vouch
-
-
-@pytest.fixture
-def make_webhook(make_provider, trust):
-    return lambda **config: trust(make_provider("webhook", **{"signing_secret": NEW, **config}))
+def make_webhook(make_provider, vouched):
+    return lambda **config: make_provider("webhook", **{"signing_secret": NEW, **config})
 
 
 @pytest.fixture
@@ -215,12 +206,12 @@ def test_it_keeps_the_order_and_every_failure_to_itself(webhook, receiver):
     }
 
 
-def test_it_keeps_connections_until_it_is_closed(webhook, receiver, trust):
+def test_it_keeps_connections_until_it_is_closed(webhook, receiver):
     for _n in range(3):
         assert failure(webhook, receiver.url) is None
     assert len({call.peer for call in receiver.calls}) == 1
     webhook.close()
-    assert failure(trust(webhook), receiver.url) is None
+    assert failure(webhook, receiver.url) is None
     assert len({call.peer for call in receiver.calls}) == 2
 
 

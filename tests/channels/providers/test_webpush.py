@@ -37,10 +37,8 @@ def service(closing, certificate, settings):
 
 
 @pytest.fixture
-def push(make_provider, certificate):
-    provider = make_provider("webpush", **CONFIG)
-    provider.tls.load_verify_locations(certificate)
-    return provider
+def push(make_provider, vouched):
+    return make_provider("webpush", **CONFIG)
 
 
 def send(provider, address, message=MESSAGE, attributes=KEYS):
