@@ -8,6 +8,7 @@ from functools import cached_property
 from html import escape
 from typing import Any
 
+import orjson
 from django import forms
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
@@ -97,7 +98,7 @@ class Ses(aws.AwsProvider):
                 outcomes[n] = Outcome(error=Permanent("bad-syntax", str(error)))
         if entries:
             client = self.client
-            self._body = json.dumps({**self._bulk.request, "BulkEmailEntries": list(entries.values())}).encode()
+            self._body = orjson.dumps({**self._bulk.request, "BulkEmailEntries": list(entries.values())})
             try:
                 reply = client.send_bulk_email(DefaultContent={}, BulkEmailEntries=[])  # of _body, see client
             except aws.SDK_ERRORS as error:
@@ -201,39 +202,39 @@ class Bulk:
         self.message = message
         sender = config["from_address"]
         headers = common_headers(message, domain_of(sender))
-        parts = message.parts
-        content = {"Subject": _template(one_line(parts["subject"])), "Text": _template(parts["text"])}
-        self.tokens = set(TOKEN.findall("".join(parts.values())))
-        if parts.get("html"):
-            content["Html"] = _template(parts["html"], html=True)
+        subject, text, html = one_line(message.parts["subject"]), message.parts["text"], message.parts.get("html", "")
+        content = {"Subject": _template(subject), "Text": _template(text)}
+        if html:
+            content["Html"] = _template(html, html=True)
+        self.plain, self.escaped = set(TOKEN.findall(subject + text)), set(TOKEN.findall(html))
+        self.same = {BRACES: "{{"} if "{{" in subject + text + html else {}  # for every recipient
+        self.dispatch_tag = {"Name": "dispatch", "Value": _tag(message.reference)}
         self.request: dict[str, Any] = {
             "FromEmailAddress": mailbox(sender, config.get("from_name", "")),
             "DefaultContent": {
                 "Template": {
                     "TemplateContent": content,
-                    "TemplateData": json.dumps({BRACES: "{{"}),
+                    "TemplateData": json.dumps(self.same),
                     "Headers": [{"Name": name, "Value": value} for name, value in headers.items()],
                 }
             },
-            "DefaultEmailTags": [{"Name": "dispatch", "Value": _tag(message.reference)}],
+            "DefaultEmailTags": [self.dispatch_tag],
         }
         if config.get("configuration_set"):
             self.request["ConfigurationSetName"] = config["configuration_set"]
 
     def entry(self, one: Addressee) -> dict[str, Any]:
         """One recipient. Raises ValueError for an impossible address."""
-        values = {BRACES: "{{"}
-        for name in self.tokens:
-            text = one.values.get(name, f"[[{name}]]")
-            values[name], values[f"{name}{HTML}"] = one_line(text), escape(text)
+        values = self.same.copy()
+        for name in self.plain:
+            values[name] = one_line(one.values.get(name, f"[[{name}]]"))
+        for name in self.escaped:
+            values[f"{name}{HTML}"] = escape(one.values.get(name, f"[[{name}]]"))
         found = {
             "Destination": {"ToAddresses": [mailbox(one.address, one.name)]},
-            "ReplacementEmailContent": {"ReplacementTemplate": {"ReplacementTemplateData": json.dumps(values)}},
+            "ReplacementEmailContent": {"ReplacementTemplate": {"ReplacementTemplateData": _json(values)}},
             # These stand in for the default ones, they do not add to them.
-            "ReplacementTags": [
-                *self.request["DefaultEmailTags"],
-                {"Name": "delivery", "Value": _tag(one.key)},
-            ],
+            "ReplacementTags": [self.dispatch_tag, {"Name": "delivery", "Value": _tag(one.key)}],
         }
         own = unsubscribe_headers(one)
         if own:
@@ -275,6 +276,10 @@ def _result(one: Mapping[str, Any]) -> Outcome:
     if status in ("", "FAILED"):
         return Outcome(error=Uncertain(status or "bad-reply", said))
     return Outcome(error=Permanent(status, said))
+
+
+def _json(values: dict[str, str]) -> str:
+    return orjson.dumps(values).decode()
 
 
 def _tag(text: str) -> str:
