@@ -60,9 +60,8 @@ def broadcast_recipient(channel: Channel) -> QuerySet[Recipient]:
 def expand(dispatch: Dispatch, recipients: QuerySet[Recipient], first: Callable[[], object] | None = None) -> int:
     """Cut the recipients of `dispatch` into batches on the database server; how many people that is.
 
-    The first batch is small and committed first, so that the first customer does not wait for the millionth; then
-    `first` is called.
-    Running it again, or after a crash half-way, adds only what is missing.
+    The first batch is small and committed first, then `first` is called: the first customer does not wait for the
+    millionth. Running it again, or after a crash half-way, adds only what is missing.
     """
     ids = recipients.order_by().values("id")
     few = settings.DELIVERY_FIRST_BATCH_SIZE
@@ -142,12 +141,18 @@ def claim(channel_id: int) -> Batch | None:
             fence=F("fence") + 1,
             tries=F("tries") + 1,
         )
-        batch.refresh_from_db()
+        batch.fence += 1
+        batch.tries += 1
         return batch
 
 
 def _commit(batch: Batch, **changes: Any) -> None:
-    """Change a batch if this worker still holds it, and renew the lease. Raises LeaseLost if it does not."""
+    """Change a batch if this worker still holds it, and renew the lease. Raises LeaseLost if it does not.
+
+    Whatever brings `done_to` to the end closes the batch in the same transaction.
+    """
+    if changes.get("done_to") == batch.size:
+        changes |= {"done_at": Now(), "lease_until": None}
     changes.setdefault("lease_until", Now() + timedelta(seconds=settings.DELIVERY_LEASE_SECONDS))
     if Batch.objects.filter(pk=batch.pk, fence=batch.fence).update(**changes) != 1:
         raise LeaseLost(f"batch {batch.pk}, fence {batch.fence}")
@@ -167,7 +172,6 @@ def run_channel(channel_id: int, seconds: float) -> bool:
 
 def _run_channel(channel_id: int, seconds: float) -> bool:
     provider: Provider | None = None
-    meter: pace.Meter | None = None
     end = time.monotonic() + seconds
     try:
         while time.monotonic() < end:
@@ -175,10 +179,11 @@ def _run_channel(channel_id: int, seconds: float) -> bool:
             if batch is None:
                 return False
             try:
-                provider = provider or _provider(batch, channel_id)
+                if provider is None:
+                    channel = Channel.objects.get(pk=channel_id)
+                    provider, meter = _provider(batch, channel), pace.Meter(channel)
                 if provider is None:
                     return False
-                meter = meter or pace.Meter(Channel.objects.get(pk=channel_id))
                 deliver(batch, provider, end, meter)
             except pace.Crowded:
                 return False
@@ -190,10 +195,10 @@ def _run_channel(channel_id: int, seconds: float) -> bool:
             provider.close()
 
 
-def _provider(batch: Batch, channel_id: int) -> Provider | None:
+def _provider(batch: Batch, channel: Channel) -> Provider | None:
     """The channel's provider; None if it cannot be made, which pauses the channel for a person to see."""
     try:
-        return Channel.objects.get(pk=channel_id).get_provider()
+        return channel.get_provider()
     except Exception as error:  # no longer installed, or settings it cannot read
         dispatch = Dispatch.objects.select_related("via").get(pk=batch.dispatch_id)
         _hold(batch, dispatch, Permanent("no-provider", repr(error)))
@@ -214,6 +219,9 @@ def deliver(batch: Batch, provider: Provider, end: float = float("inf"), meter: 
         batch.tries = 1
     elif interrupted:
         _settle_interrupted(batch, dispatch, provider)
+    if batch.done_to == batch.size:
+        _commit(batch, done_to=batch.size)
+        return
     try:
         picture = _picture(dispatch) if provider.capabilities.pictures else None
     except Picture.DoesNotExist:
@@ -235,7 +243,6 @@ def deliver(batch: Batch, provider: Provider, end: float = float("inf"), meter: 
             return
         if not _wave(batch, dispatch, message, provider, meter):
             return
-    _commit(batch, done_at=Now(), lease_until=None)
 
 
 def _picture(dispatch: Dispatch) -> MessagePicture | None:
@@ -428,8 +435,6 @@ def _give_up(batch: Batch, dispatch: Dispatch, error: DeliveryError) -> None:
             batch,
             done_to=batch.size,
             attempted_to=batch.size,
-            done_at=Now(),
-            lease_until=None,
             last_error=_short(dispatch, error),
         )
 

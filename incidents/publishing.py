@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
@@ -287,8 +288,11 @@ def dispatch(update: IncidentUpdate) -> None:
             transaction.on_commit(partial(queue.enqueue, "incidents.tasks.expand", one.pk))
 
 
-def expand(one: Dispatch) -> int:
-    """Find the people of a dispatch and cut them into batches; how many. Harmless to repeat."""
+def expand(one: Dispatch, first: Callable[[], object] | None = None) -> int:
+    """Find the people of a dispatch and cut them into batches; how many. Harmless to repeat.
+
+    `first` is called when the first of them can be written to.
+    """
     update = IncidentUpdate.objects.select_related("incident__plan").get(pk=int(one.source.removeprefix("update:")))
     locales = list((update.manifest or {})["page"])
     people = audience(
@@ -300,8 +304,8 @@ def expand(one: Dispatch) -> int:
         locales,
         update.default_locale,
     )
-    count = delivery.expand(one, people, first=partial(wake, one.via_id))
-    for _worker in range(min(one.batches.filter(done_at=None).count(), most_workers()) - 1):
+    count = delivery.expand(one, people, first)
+    for _worker in range(min(one.batches.filter(done_at=None).count(), most_workers())):
         wake(one.via_id)
     return count
 
