@@ -473,9 +473,10 @@ class _Values(Mapping[str, str]):
         self._known = {"name": person.name}
 
     def __getitem__(self, token: str) -> str:
-        if token not in self._known:
-            self._known[token] = self._sign(token)
-        return self._known[token]
+        found = self._known.get(token)
+        if found is None:
+            found = self._known[token] = self._sign(token)
+        return found
 
     def _sign(self, token: str) -> str:
         if token == "unsubscribe_url":

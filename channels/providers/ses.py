@@ -206,7 +206,8 @@ class Bulk:
         content = {"Subject": _template(subject), "Text": _template(text)}
         if html:
             content["Html"] = _template(html, html=True)
-        self.plain, self.escaped = set(TOKEN.findall(subject + text)), set(TOKEN.findall(html))
+        plain, escaped = set(TOKEN.findall(subject + text)), set(TOKEN.findall(html))
+        self.tokens = [(name, f"{name}{HTML}", name in plain, name in escaped) for name in sorted(plain | escaped)]
         self.same = {BRACES: "{{"} if "{{" in subject + text + html else {}  # for every recipient
         self.dispatch_tag = {"Name": "dispatch", "Value": _tag(message.reference)}
         self.request: dict[str, Any] = {
@@ -226,10 +227,12 @@ class Bulk:
     def entry(self, one: Addressee) -> dict[str, Any]:
         """One recipient. Raises ValueError for an impossible address."""
         values = self.same.copy()
-        for name in self.plain:
-            values[name] = one_line(one.values.get(name, f"[[{name}]]"))
-        for name in self.escaped:
-            values[f"{name}{HTML}"] = escape(one.values.get(name, f"[[{name}]]"))
+        for name, name_in_html, plain, escaped in self.tokens:
+            text = one.values.get(name, f"[[{name}]]")
+            if plain:
+                values[name] = one_line(text)
+            if escaped:
+                values[name_in_html] = escape(text)
         found = {
             "Destination": {"ToAddresses": [mailbox(one.address, one.name)]},
             "ReplacementEmailContent": {"ReplacementTemplate": {"ReplacementTemplateData": _json(values)}},
