@@ -182,6 +182,8 @@ WORKER_STOP_SECONDS = env.int("WORKER_STOP_SECONDS", default=30)
 STATUS_DIR = DATA_DIR / "live"
 # The status page channel publishes through this callable: channels/ knows nothing of incidents.
 STATUS_PAGE_PUBLISHER = "incidents.statuspage.snapshot.publish"
+# The same page as [(name, bytes)], for those that write it elsewhere than into a directory.
+STATUS_PAGE_FILES = "incidents.statuspage.snapshot.current"
 # The region that a new AWS channel starts with.
 AWS_REGION = env("AWS_REGION", default=env("AWS_DEFAULT_REGION", default="eu-south-1"))
 

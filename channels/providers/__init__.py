@@ -34,6 +34,7 @@ REGISTRY = {
     "connect_cases": "connect_cases.ConnectCases",
     "ticket_webhook": "ticket_webhook.TicketWebhook",
     "statuspage": "statuspage.StatusPage",
+    "s3": "s3.S3",
 }
 
 

@@ -265,6 +265,11 @@ def write(taken: Snapshot, directory: Path) -> str:
     return digest.hexdigest()[:12]
 
 
+def current() -> list[tuple[str, bytes]]:
+    """Every file as it stands now, in the order to write them. Raises RuntimeError if a page cannot be rendered."""
+    return list(files(take()))
+
+
 def files(taken: Snapshot) -> Iterator[tuple[str, bytes]]:
     """Every file: its path below the directory and its bytes. Pictures before the pages that show them."""
     for name, content in taken.pictures.items():

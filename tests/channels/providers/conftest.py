@@ -163,7 +163,7 @@ def moto_url() -> Iterator[str]:
 
 @pytest.fixture
 def moto(moto_url: str, aws_env: pytest.MonkeyPatch) -> str:
-    for service in ("SESV2", "SNS", "SQS", "STS"):
+    for service in ("SESV2", "SNS", "SQS", "STS", "S3", "CLOUDFRONT"):
         aws_env.setenv(f"AWS_ENDPOINT_URL_{service}", moto_url)
     urlopen(Request(f"{moto_url}/moto-api/reset", method="POST")).close()
     return moto_url

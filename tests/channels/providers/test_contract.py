@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote_plus
 
+import botocore.session
 import pytest
 from django import forms
 from django.utils import translation
@@ -96,6 +97,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
         "receipts_secret": SECOND_SECRET,
     },
     "statuspage": {"directory": "/nonexistent"},
+    "s3": {**AWS, "bucket": "status", "prefix": "pages/", "distribution_id": ""},
 }
 # Drawn as passwords, but public parts of a signature: a request carries them, and what is logged of it may.
 PUBLIC = {"x": {"consumer_key", "access_token"}}
@@ -136,7 +138,7 @@ HTTP: dict[str, tuple[Callable[[Call], Reply], str]] = {
     "ticket_webhook": (lambda _call: Reply(204, b""), "url"),
 }
 # Those with another end of their own: the fixtures `working` and `unreachable` name each.
-SPECIAL = {"smtp", "x", "statuspage"}
+SPECIAL = {"smtp", "x", "statuspage", "s3"}
 # What a fake AWS answers where the empty shape would not do.
 ANSWERS: dict[str, Any] = {
     "GetAccount": {"SendingEnabled": True},
@@ -159,6 +161,18 @@ def notified(params: dict[str, Any]) -> dict[str, Any]:
 
 def publish(directory: Any) -> str:
     return "etag"
+
+
+def files() -> list[tuple[str, bytes]]:
+    return [("index.html", b"<h1>Status</h1>")]
+
+
+def make_bucket(name: str) -> None:
+    client = botocore.session.Session().create_client(
+        "s3", region_name="us-east-1", aws_access_key_id=aws.ACCESS_KEY, aws_secret_access_key=aws.SECRET_KEY
+    )
+    client.create_bucket(Bucket=name)
+    client.close()
 
 
 def after_host(url: str) -> str:
@@ -194,10 +208,10 @@ def peers() -> list[Any]:
 
 @pytest.fixture
 def working(
-    settings, tmp_path, closing, make_provider, make_x, fake_service, smtp_server, vouched, peers
+    request, settings, tmp_path, closing, make_provider, make_x, fake_service, smtp_server, vouched, peers
 ) -> Callable[[str], Provider]:
     """A provider of the given key whose other end accepts everything."""
-    settings.STATUS_PAGE_PUBLISHER = f"{__name__}.publish"
+    settings.STATUS_PAGE_PUBLISHER, settings.STATUS_PAGE_FILES = f"{__name__}.publish", f"{__name__}.files"
     settings.WEBHOOK_NETWORKS = [ip_network("127.0.0.0/8")]
 
     def make(key: str) -> Provider:
@@ -222,6 +236,9 @@ def working(
             changes = {"port": peers[-1].port}
         elif key == "statuspage":
             changes = {"directory": str(tmp_path / "status")}
+        elif key == "s3":
+            request.getfixturevalue("moto")
+            make_bucket(CONFIGS[key]["bucket"])
         return make_provider(key, **{**CONFIGS[key], **changes})
 
     return make
@@ -230,12 +247,12 @@ def working(
 @pytest.fixture
 def unreachable(aws_env, settings, tmp_path, make_provider, make_x) -> Callable[[str], Provider]:
     """A provider of the given key whose other end is not there."""
-    settings.STATUS_PAGE_PUBLISHER = f"{__name__}.publish"
+    settings.STATUS_PAGE_PUBLISHER, settings.STATUS_PAGE_FILES = f"{__name__}.publish", f"{__name__}.files"
     settings.WEBHOOK_NETWORKS = [ip_network("127.0.0.0/8")]
     (tmp_path / "file").write_text("")
 
     def make(key: str) -> Provider:
-        for service in SERVICES.values():
+        for service in [*SERVICES.values(), "s3", "cloudfront"]:
             aws_env.setenv(f"AWS_ENDPOINT_URL_{service.upper().replace('-', '_')}", "http://127.0.0.1:1")
         if key in HTTP:
             return to_peer(make_provider, key, "http://127.0.0.1:1" if HTTP[key][1] else "https://127.0.0.1:1")
