@@ -1,25 +1,88 @@
-// Times in the reader's own zone, where it differs from the page's. Without this script the page is complete.
+// The page in the reader's own time zone, and up to date without reloading. Without this script it is complete.
 (() => {
   "use strict";
+  const root = document.documentElement;
   const own = Intl.DateTimeFormat().resolvedOptions().timeZone;
-  const page = document.documentElement.dataset.zone;
-  if (!own || own === page) return;
-  const language = document.documentElement.lang;
-  const year = new Date().getFullYear();
-  for (const element of document.querySelectorAll("time[datetime]")) {
-    const at = new Date(element.dateTime);
-    if (Number.isNaN(at.getTime())) continue;
-    const write = (format) => new Intl.DateTimeFormat(language, format).format(at);
-    const parts = [];
-    // What is written without a day keeps none, unless it is another day where the reader is.
-    if (element.dataset.day !== "today" || at.toDateString() !== new Date().toDateString()) {
-      parts.push(write({ day: "numeric", month: "long", year: at.getFullYear() === year ? undefined : "numeric" }));
+  const elsewhere = own && own !== root.dataset.zone;
+
+  // ── Times in the reader's own zone, where it differs from the page's ──
+
+  const localise = (within) => {
+    if (!elsewhere) return;
+    const year = new Date().getFullYear();
+    for (const element of within.querySelectorAll("time[datetime]")) {
+      const at = new Date(element.dateTime);
+      if (Number.isNaN(at.getTime())) continue;
+      const write = (format) => new Intl.DateTimeFormat(root.lang, format).format(at);
+      const parts = [];
+      // What is written without a day keeps none, unless it is another day where the reader is.
+      if (element.dataset.day !== "today" || at.toDateString() !== new Date().toDateString()) {
+        parts.push(write({ day: "numeric", month: "long", year: at.getFullYear() === year ? undefined : "numeric" }));
+      }
+      parts.push(write({ hour: "2-digit", minute: "2-digit", hourCycle: "h23", timeZoneName: "short" }));
+      element.title = element.textContent;
+      // Written as on the page: left to itself, a language puts words of its own between day and clock.
+      element.textContent = parts.join(", ");
     }
-    parts.push(write({ hour: "2-digit", minute: "2-digit", hourCycle: "h23", timeZoneName: "short" }));
-    element.title = element.textContent;
-    // Written as on the page: left to itself, a language puts words of its own between day and clock.
-    element.textContent = parts.join(", ");
-  }
+  };
+
+  const main = document.getElementById("main");
+  let shown = main && main.innerHTML; // as it was sent, before any time is rewritten
+  localise(document);
   const note = document.getElementById("zone");
-  if (note) note.textContent = own;
+  if (note && elsewhere) note.textContent = own;
+
+  // ── News without reloading ──
+  // The page itself is asked for again: it is in every cache between us and the server, which answers 304 while nothing
+  // has changed. The page says how often (seconds); one without that never changes.
+
+  const pace = main && Number(main.dataset.refresh);
+  if (!pace || !window.fetch) return;
+  const news = document.getElementById("news");
+  let failures = 0;
+  let timer;
+
+  const open = (within) => [...within.querySelectorAll("details")].map((one) => one.open);
+
+  const show = (next) => {
+    const fresh = next.getElementById("main");
+    if (!fresh) return;
+    for (const old of document.querySelectorAll(".cp-as-of")) old.remove();
+    for (const one of next.querySelectorAll(".cp-as-of")) main.before(one);
+    if (fresh.innerHTML === shown) return;
+    shown = fresh.innerHTML;
+    const opened = open(main);
+    const focused = document.activeElement && main.contains(document.activeElement) && document.activeElement.id;
+    main.replaceChildren(...fresh.childNodes);
+    main.dataset.refresh = fresh.dataset.refresh || "";
+    document.title = next.title;
+    main.querySelectorAll("details").forEach((one, n) => (one.open = Boolean(opened[n])));
+    localise(main);
+    if (focused) document.getElementById(focused)?.focus({ preventScroll: true });
+    if (news) news.textContent = `${news.dataset.updated} ${document.title}`;
+  };
+
+  const ask = async () => {
+    try {
+      const answer = await fetch(location.href, { cache: "no-cache", headers: { Accept: "text/html" } });
+      if (!answer.ok) throw new Error(answer.status);
+      show(new DOMParser().parseFromString(await answer.text(), "text/html"));
+      failures = 0;
+    } catch {
+      failures += 1; // offline, or we are in trouble ourselves: ask less and less often
+    }
+    wait();
+  };
+
+  const wait = () => {
+    clearTimeout(timer);
+    if (document.hidden) return;
+    const seconds = Number(main.dataset.refresh) || pace;
+    const later = Math.min(600, seconds * 2 ** failures);
+    timer = setTimeout(ask, later * (800 + 400 * Math.random()));
+  };
+
+  document.addEventListener("visibilitychange", () => (document.hidden ? clearTimeout(timer) : ask()));
+  window.addEventListener("online", ask);
+  wait();
 })();
