@@ -1,0 +1,71 @@
+"""Every public page before axe-core: in both languages and both colour schemes, WCAG 2.2 AA and axe's own advice."""
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from channels.links import unsubscribe_url
+from tests import make
+
+from .test_statuspage import newsroom, say, told
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.once]
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
+RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+
+
+@pytest.fixture
+def browser(chromium: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    from playwright.sync_api import sync_playwright
+
+    # Playwright's own loop runs in this thread, and Django takes that for an asynchronous view.
+    monkeypatch.setitem(os.environ, "DJANGO_ALLOW_ASYNC_UNSAFE", "1")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+def addresses() -> list[str]:
+    """Every page that anybody may see, with something on it."""
+    newsroom()
+    checkout, search = make.component("Checkout"), make.component("Search", "Shop")
+    make.component("Reports", "Shop")
+    over = told(search, title="Search is slow")
+    say(over, "identified")
+    say(over, "resolved")
+    now = told(checkout, title="Card payments fail")
+    say(now, "identified")
+    [person] = make.recipients(1, checkout)
+    stop = unsubscribe_url(person.pk)
+    return [
+        "/",
+        "/history/",
+        f"/incidents/{now.uid}/",
+        f"/incidents/{over.uid}/",
+        "/incidents/nowhere/",
+        stop[stop.index("/unsubscribe/") :],
+        "/unsubscribe/forged/",
+        "/survey/forged/",
+    ]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_no_page_has_a_finding(browser, live_server, scheme):
+    from axe_playwright_python.sync_playwright import Axe
+
+    axe, paths = Axe(), addresses()
+    found: dict[tuple[str, str], list[tuple[str, list[str]]]] = {}
+    for language, width in (("en-GB", 1280), ("it-IT", 390)):
+        context = browser.new_context(
+            locale=language, color_scheme=scheme, viewport={"width": width, "height": 800}, reduced_motion="reduce"
+        )
+        page = context.new_page()
+        for path in paths:
+            page.goto(live_server.url + path)
+            for one in axe.run(page, options={"runOnly": RULES}).response["violations"]:
+                found.setdefault((language, path), []).append((one["id"], [n["html"][:200] for n in one["nodes"]]))
+        context.close()
+    assert found == {}
