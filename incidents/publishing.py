@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
@@ -21,7 +21,7 @@ from channels.tasks import most_workers, wake
 
 from . import linking, rendering
 from .errors import Refused, WrongState
-from .models import OVER, Incident, IncidentComponent, IncidentUpdate, Stage, Subscription
+from .models import OVER, Component, Incident, IncidentComponent, IncidentUpdate, Severity, Stage, Subscription
 from .statuspage import live
 
 SURVEY_SALT = "feedback.survey"
@@ -42,7 +42,7 @@ def build_manifest(update: IncidentUpdate) -> dict[str, Any]:
     carry it (UpdatePicture.frozen).
     """
     words = {r.locale: rendering.final_words(r, update) for r in update.renditions.all()}
-    audience = {"components": sorted(int(k) for k in update.component_states)}
+    chosen = _freeze(choice(update))
     picture = update.picture
     page: dict[str, dict[str, Any]] = {}
     for locale, text in words.items():
@@ -55,7 +55,7 @@ def build_manifest(update: IncidentUpdate) -> dict[str, Any]:
         form = can.form
         for locale in channel_locales(channel, words, update):
             parts = rendering.parts(form, words[locale], update, locale)
-            one = _message(channel, locale, "update", parts, audience)
+            one = _message(channel, locale, "update", parts, chosen)
             if picture and can.pictures:
                 one["content"]["picture"] = picture.frozen(locale)
             messages.append(one)
@@ -130,11 +130,48 @@ def channel_locales(channel: Channel, available: Any, update: IncidentUpdate) ->
 # ── Audience ────────────────────────────────────────────────────────────────
 
 
-def subscribers(component_ids: Any) -> QuerySet[Recipient]:
-    """Recipients subscribed to one of these components, or to all."""
+def choice(update: IncidentUpdate) -> dict[str, Any]:
+    """By what an update's people are chosen, as it stands: see subscribers()."""
+    components = sorted(int(k) for k in update.component_states)
+    return {
+        "components": components,
+        "severity": update.incident.severity,
+        "maintenance": update.incident.maintenance,
+    }
+
+
+def _freeze(chosen: Mapping[str, Any]) -> dict[str, Any]:
+    """The same with the components' groups, which may be changed between approval and sending."""
+    groups = Component.objects.filter(pk__in=chosen["components"], group__isnull=False).order_by("group_id")
+    return {**chosen, "groups": list(groups.values_list("group_id", flat=True).distinct())}
+
+
+def frozen_choice(update: IncidentUpdate) -> dict[str, Any]:
+    """By what its people were chosen when approval was asked for; in a draft, as it stands."""
+    for message in (update.manifest or {}).get("messages", []):
+        if message["purpose"] == Dispatch.Purpose.UPDATE:
+            return message["audience"]
+    return choice(update)
+
+
+def subscribers(chosen: Mapping[str, Any]) -> QuerySet[Recipient]:
+    """Recipients who want to hear of this: {"components": [key], "groups": [key], "severity", "maintenance"}.
+
+    Without "groups": those that the components are in now. Without "severity" and "maintenance", as in what was
+    approved before there was such a choice: everybody of these components.
+    """
+    components = list(chosen.get("components", []))
+    groups = chosen.get("groups")
+    if groups is None:
+        groups = Component.objects.filter(pk__in=components, group__isnull=False).order_by().values("group")
     wanted = Subscription.objects.filter(
-        Q(component__isnull=True) | Q(component_id__in=list(component_ids)), recipient=OuterRef("pk")
+        Q(component__isnull=True, group__isnull=True) | Q(component__in=components) | Q(group__in=groups),
+        recipient=OuterRef("pk"),
     )
+    if chosen.get("maintenance"):
+        wanted = wanted.filter(maintenance=True)  # work is announced whatever it is called: no severity
+    elif "severity" in chosen:
+        wanted = wanted.filter(least_severity__in=[one for one in Severity.values if one >= chosen["severity"]])
     return Recipient.objects.filter(Exists(wanted))
 
 
@@ -150,7 +187,13 @@ def told(incident: Incident) -> QuerySet[Recipient]:
 
 
 def audience(
-    incident: Incident, channel: Channel, locale: str, purpose: str, components: Any, locales: list[str], default: str
+    incident: Incident,
+    channel: Channel,
+    locale: str,
+    purpose: str,
+    chosen: Mapping[str, Any],
+    locales: list[str],
+    default: str,
 ) -> QuerySet[Recipient]:
     """Who gets one message: by channel, by language (an unwritten one reads the default), by subscription.
 
@@ -161,7 +204,7 @@ def audience(
         return delivery.broadcast_recipient(channel)
     if can.medium == Medium.TICKET:
         return delivery.audience(linking.tickets(incident, channel), channel)
-    people = told(incident) if purpose == Dispatch.Purpose.SURVEY else subscribers(components)
+    people = told(incident) if purpose == Dispatch.Purpose.SURVEY else subscribers(chosen)
     language = Q(locale=locale)
     if locale == default:
         language |= ~Q(locale__in=locales)
@@ -223,6 +266,7 @@ def reach(update: IncidentUpdate, channels: list[Channel] | None = None, locales
     """
     if locales is None:
         locales = list(update.renditions.values_list("locale", flat=True))
+    chosen = frozen_choice(update) if channels is None else choice(update)
     rows = []
     for channel in sending_channels(update) if channels is None else channels:
         for locale in channel_locales(channel, locales, update):
@@ -231,7 +275,7 @@ def reach(update: IncidentUpdate, channels: list[Channel] | None = None, locales
                 channel,
                 locale,
                 Dispatch.Purpose.UPDATE,
-                [int(k) for k in update.component_states],
+                chosen,
                 locales,
                 update.default_locale,
             )
@@ -300,7 +344,7 @@ def expand(one: Dispatch, first: Callable[[], object] | None = None) -> int:
         one.channel,
         one.locale,
         one.purpose,
-        one.audience.get("components", []),
+        one.audience,
         locales,
         update.default_locale,
     )

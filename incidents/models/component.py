@@ -2,13 +2,14 @@ from typing import Any
 
 from django.contrib.auth.models import AnonymousUser, User
 from django.db import models
+from django.db.models import Q
 from django.utils.translation import gettext_lazy as _
 from guardian.models import GroupObjectPermissionBase, UserObjectPermissionBase
 from guardian.shortcuts import get_objects_for_user
 
 from channels.models import Recipient
 
-from .words import new_uid
+from .words import Severity, new_uid
 
 OPERATE = "incidents.operate_component"
 VIEW = "incidents.view_component"
@@ -86,22 +87,37 @@ class ComponentGroupObjectPermission(GroupObjectPermissionBase):
 
 
 class Subscription(models.Model):
-    """Which components a recipient wants to hear about; no component means all."""
+    """What a recipient wants to hear about: a component, a group with all that it ever holds, or everything.
+
+    Of incidents those at least as severe as `least_severity`; of maintenance all or none.
+    """
 
     recipient = models.ForeignKey(Recipient, on_delete=models.CASCADE, related_name="subscriptions")
     component = models.ForeignKey(
         Component, on_delete=models.CASCADE, null=True, blank=True, related_name="subscriptions"
     )
+    group = models.ForeignKey(
+        ComponentGroup, on_delete=models.CASCADE, null=True, blank=True, related_name="subscriptions"
+    )
+    least_severity = models.CharField(_("least severity"), max_length=8, choices=Severity, default=Severity.SEV4)
+    maintenance = models.BooleanField(_("maintenance"), default=True)
 
     class Meta:
         verbose_name = _("subscription")
         verbose_name_plural = _("subscriptions")
         constraints = [
             models.UniqueConstraint(fields=["recipient", "component"], name="subscription_once"),
+            models.UniqueConstraint(fields=["recipient", "group"], name="subscription_to_group_once"),
             models.UniqueConstraint(
-                fields=["recipient"], condition=models.Q(component__isnull=True), name="subscription_to_all_once"
+                fields=["recipient"],
+                condition=Q(component__isnull=True, group__isnull=True),
+                name="subscription_to_all_once",
+            ),
+            models.CheckConstraint(
+                condition=Q(component__isnull=True) | Q(group__isnull=True),
+                name="subscription_to_component_or_group",
             ),
         ]
 
     def __str__(self) -> str:
-        return f"{self.recipient} → {self.component or _('all components')}"
+        return f"{self.recipient} → {self.component or self.group or _('all components')}"
