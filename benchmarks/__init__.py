@@ -11,4 +11,5 @@ REGISTRY: dict[str, str] = {  # name → dotted module
     "groups": "benchmarks.groups",
     "latency": "benchmarks.latency",
     "isolation": "benchmarks.isolation",
+    "statuspage": "benchmarks.statuspage",
 }
