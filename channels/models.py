@@ -1,6 +1,6 @@
 """Ways out and what went through them. Nothing here knows of incidents."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
@@ -407,6 +407,8 @@ class Notice(models.Model):
     subject = models.TextField()
     text = models.TextField()
     url = models.TextField(blank=True)
+    # {"components": [id, …], "stage", "impact", "over"}: the part "facts" of its message; empty if it had none.
+    facts = models.JSONField(default=dict)
     at = models.DateTimeField()
 
     class Meta:
@@ -416,6 +418,30 @@ class Notice(models.Model):
 
     def __str__(self) -> str:
         return f"{self.thread} · {self.locale}: {self.subject}"
+
+    @classmethod
+    def current(cls) -> "models.QuerySet[Notice]":
+        """What may still be shown."""
+        return cls.objects.filter(at__gte=timezone.now() - timedelta(hours=settings.IN_APP_HOURS))
+
+
+class NoticeCount(models.Model):
+    """In how many browsers a notice was shown, or closed, on a day (UTC). Nothing tells one browser from another."""
+
+    class Event(models.TextChoices):
+        SHOWN = "shown", _("Shown")
+        DISMISSED = "dismissed", _("Closed")
+
+    notice = models.ForeignKey(Notice, on_delete=models.CASCADE, related_name="counts")
+    day = models.DateField()
+    event = models.CharField(max_length=12, choices=Event)
+    count = models.PositiveBigIntegerField(default=0)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["notice", "day", "event"], name="notice_count_once_a_day")]
+
+    def __str__(self) -> str:
+        return f"{self.notice_id} {self.event} {self.day}: {self.count}"
 
 
 class Heartbeat(models.Model):

@@ -333,7 +333,12 @@ def parts(form: str, words: Mapping[str, str], update: IncidentUpdate, locale: s
                 "json": event(update, words, locale),
             }
         if form == "push":
-            return {"subject": words["subject"], "text": words["sms"], "url": status_url(update.incident)}
+            return {
+                "subject": words["subject"],
+                "text": words["sms"],
+                "url": status_url(update.incident),
+                "facts": push_facts(update),
+            }
         if form == "voice":
             return {"text": spoken(words)}
         plain = {"subject": words["subject"], "text": page(words, update, locale)["text"]}
@@ -413,6 +418,21 @@ def event(update: IncidentUpdate, words: Mapping[str, str], locale: str) -> str:
             ],
         },
         ensure_ascii=False,
+    )
+
+
+def push_facts(update: IncidentUpdate) -> str:
+    """What an app decides by: JSON of {"components": [public id, …], "stage", "impact", "over"}."""
+    from .models import Component
+
+    components = Component.objects.filter(pk__in=[int(k) for k in update.component_states])
+    return json.dumps(
+        {
+            "components": list(components.values_list("uid", flat=True)),
+            "stage": update.stage,
+            "impact": update.incident.impact,
+            "over": update.stage in OVER,
+        }
     )
 
 

@@ -35,6 +35,7 @@ class Capabilities:
     idempotent: bool = False  # the receiver drops a repeated Addressee.key
     many_servers: bool = False  # each address is a server of its own: a silent one says nothing of the others
     receipts: bool = False  # tells later what was delivered
+    counted: bool = False  # its readers' browsers say that they showed it (channels.counting); refs are keys of notices
     ticket_pattern: str = ""  # tickets: what their ids look like, as a regular expression
     ticket_example: str = ""  # tickets: how one is written
 
@@ -74,7 +75,8 @@ class Message:
     - event: subject, text, json
     - page: subject, text
     - chat: subject, text, url (text is plain, with a blank line between paragraphs)
-    - push: subject, text, url (text is as short as an SMS)
+    - push: subject, text, url (text is as short as an SMS), and facts for programs: the JSON of {"components": [id, …],
+      "stage", "impact", "over"}
     - voice: text (sentences to be spoken; no address in them)
     """
 

@@ -1,5 +1,6 @@
 """Notices inside an app of one's own: the portal keeps them, the app asks for them (docs/reference/in-app.md)."""
 
+import json
 from collections.abc import Sequence
 
 from django import forms
@@ -20,7 +21,7 @@ class InAppForm(forms.Form):
 class InApp(Provider):
     label = gettext_lazy("Push: feed for apps")
     # A repeated Addressee.key meets its own row.
-    capabilities = Capabilities(form="push", medium="broadcast", broadcast=True, idempotent=True)
+    capabilities = Capabilities(form="push", medium="broadcast", broadcast=True, idempotent=True, counted=True)
     config_form = InAppForm
 
     def send(self, message: Message, recipients: Sequence[Addressee]) -> list[Outcome]:
@@ -33,6 +34,7 @@ class InApp(Provider):
                 subject=parts["subject"],
                 text=parts["text"],
                 url=parts.get("url", ""),
+                facts=json.loads(parts.get("facts", "{}")),  # an older dispatch has none
                 at=now,
             )
             for one in recipients
