@@ -8,6 +8,8 @@ urlpatterns = [
     path("outbox/<slug:name>/html/", views.outbox_html, name="outbox_html"),
     path("unsubscribe/<str:token>/", views.unsubscribe, name="unsubscribe"),
     path("api/in-app.json", in_app.view, name="in_app"),
+    path("in-app.js", in_app.script, name="in_app_script"),
+    path("in-app/seen", in_app.seen, name="in_app_seen"),
     path("events/receipts/<int:channel_id>/", webhooks.receipt, name="receipt"),
     path("events/sns/<int:channel_id>/", webhooks.sns_events, name="sns_events"),
 ]

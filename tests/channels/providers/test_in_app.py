@@ -1,3 +1,4 @@
+import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -6,7 +7,7 @@ from django.utils import timezone
 
 from channels.errors import Permanent, Transient
 from channels.models import Notice
-from incidents import publishing
+from incidents import declaring, publishing
 from tests import make
 
 from .conftest import addressees, make_message
@@ -36,20 +37,37 @@ def subjects(client, lang=""):
 
 def test_what_is_sent_is_what_apps_read(in_app, client, time_machine):
     time_machine.move_to(datetime(2026, 11, 3, 13, 30, tzinfo=UTC), tick=False)
-    [outcome] = in_app.send(make_message(parts={"text": "Card payments fail."}), addressees(1))
+    facts = {"components": ["bcdf2345ghjk"], "stage": "identified", "impact": "major", "over": False}
+    parts = {"text": "Card payments fail.", "facts": json.dumps(facts)}
+    [outcome] = in_app.send(make_message(parts=parts), addressees(1))
     assert (outcome.error, outcome.ref) == (None, "42-0-en")
     assert client.get(FEED).json() == {
+        "version": 1,
         "language": "en",
         "notices": [
             {
+                "id": "42-0-en",
                 "thread": "incident-9f3kabcd",
                 "language": "en",
                 "subject": "Card payments: partial outage",
                 "text": "Card payments fail.",
                 "url": URL,
                 "at": "2026-11-03T14:30:00.000+01:00",
+                **facts,
             }
         ],
+    }
+
+
+def test_what_was_frozen_before_there_were_facts_still_goes_out(in_app, client):
+    [outcome] = in_app.send(make_message(), addressees(1))
+    assert outcome.error is None
+    [notice] = client.get(FEED).json()["notices"]
+    assert {name: notice[name] for name in ("components", "stage", "impact", "over")} == {
+        "components": [],
+        "stage": "",
+        "impact": "",
+        "over": False,
     }
 
 
@@ -85,6 +103,18 @@ def test_a_published_update_is_read_in_each_language(client):
         [notice] = client.get(FEED, {"lang": lang}).json()["notices"]
         assert (notice["language"], notice["text"]) == (lang, text)
         assert notice["url"].endswith(f"/incidents/{update.incident.uid}/")
+        assert notice["components"] == [one.uid for one in update.incident.components.all()]
+        assert (notice["stage"], notice["impact"], notice["over"]) == ("investigating", "major", False)
+
+
+def test_the_last_notice_of_an_incident_says_that_it_is_over(client):
+    make.plan(make.channel("in_app"), locales=("en",))
+    incident = make.incident()
+    make.published(incident.updates.get())
+    make.published(declaring.start_draft(incident, incident.declared_by, "resolved"))
+    make.deliver()
+    [notice] = client.get(FEED).json()["notices"]
+    assert (notice["stage"], notice["over"]) == ("resolved", True)
 
 
 # ── The feed ──
