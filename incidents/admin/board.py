@@ -1,5 +1,6 @@
 """What is told about the delivery of an update: counted by the engine, said in words here."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -9,6 +10,7 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
+from channels.counting import counted
 from channels.models import OPENS_AFTER, Batch, Channel, Delivery, Dispatch
 from channels.progress import Progress, progress_of
 from channels.reasons import explain
@@ -69,6 +71,7 @@ class Row:
     next_try_at: datetime | None = None
     worker_seen: datetime | None = None
     now: datetime = field(default_factory=timezone.now)
+    shown: Mapping[str, int] | None = None  # what its readers' browsers told, by NoticeCount.Event
 
     def count(self, status: str) -> int:
         return sum(part.counts.get(status, 0) for part in self.parts)
@@ -140,6 +143,14 @@ class Row:
         if not self.total:
             return "" if self.preparing else _("Nobody to write to")
         return _("%(reached)s of %(total)s people") % {"reached": number(self.reached), "total": number(self.total)}
+
+    @property
+    def views(self) -> str:
+        """In how many browsers it was shown and closed; empty where nobody counts that."""
+        if self.shown is None or not self.reached:
+            return ""
+        told = {event: number(n) for event, n in self.shown.items()}
+        return _("Browsers that showed it: %(shown)s; closed there: %(dismissed)s. Each counts at most once.") % told
 
     @property
     def way(self) -> Channel:
@@ -325,6 +336,7 @@ def board(update: IncidentUpdate) -> Board:
     unfinished = [row for row in ordered if not row.finished]
     if unfinished:
         _measure(unfinished, now)
+    _count_views(ordered)
     return Board(update, ordered, _failures(ordered), seen, now)
 
 
@@ -350,6 +362,15 @@ def _measure(rows: list[Row], now: datetime) -> None:
         key = (row.channel.pk, row.purpose)
         row.rate = pace.get(key, 0.0)
         row.next_try_at = tries.get(key)
+
+
+def _count_views(rows: list[Row]) -> None:
+    """Fill in `shown` where the readers' browsers tell; without such a channel this asks nothing."""
+    telling = [row for row in rows if (able := row.channel.capabilities) and able.counted]
+    if telling:
+        found = counted(part.dispatch.pk for row in telling for part in row.parts)
+        for row in telling:
+            row.shown = found[row.channel.pk]
 
 
 def _failures(rows: list[Row]) -> list[Failure]:

@@ -10,7 +10,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from channels.errors import Permanent, Throttled, Transient, Uncertain
-from channels.models import Batch, Channel, Delivery, Dispatch, Heartbeat
+from channels.models import Batch, Channel, Delivery, Dispatch, Heartbeat, Notice, NoticeCount
 from channels.reasons import explain
 from incidents import publishing, tasks
 from incidents.admin.board import board, left
@@ -235,6 +235,18 @@ def _raise(error):
 
 
 # ── Queries ──
+
+
+def test_it_tells_in_how_many_browsers_the_notice_in_an_app_was_shown(client, manager):
+    update = published(make.channel("in_app", "App"))
+    assert "Browsers" not in client.get(url(update)).content.decode()
+    make.deliver()
+    [english, italian] = Notice.objects.order_by("locale")
+    for notice, event, count in ((english, "shown", 1200), (italian, "shown", 34), (italian, "dismissed", 7)):
+        NoticeCount.objects.create(notice=notice, event=event, day="2026-11-03", count=count)
+    NoticeCount.objects.create(notice=english, event="shown", day="2026-11-04", count=1)
+    said = "Browsers that showed it: 1,235; closed there: 7. Each counts at most once."
+    assert said in client.get(url(update)).content.decode()
 
 
 def test_the_number_of_queries_does_not_grow(client, manager, fate):
