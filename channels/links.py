@@ -15,6 +15,7 @@ from django.conf import settings
 from django.core.signing import b62_encode
 
 UNSUBSCRIBE_SALT = "channels.unsubscribe"
+MANAGE_SALT = "channels.manage"
 _encode = json.JSONEncoder(separators=(",", ":")).encode
 _stamp = lru_cache(1)(b62_encode)  # of a second
 
@@ -22,6 +23,11 @@ _stamp = lru_cache(1)(b62_encode)  # of a second
 def unsubscribe_url(recipient_id: int) -> str:
     """The one-click address of RFC 8058 for one recipient."""
     return f"{settings.PORTAL_URL}/unsubscribe/{signed(UNSUBSCRIBE_SALT, recipient_id)}/"
+
+
+def manage_url(recipient_id: int) -> str:
+    """Where one recipient changes what they hear about; the page is the status page's."""
+    return f"{settings.PORTAL_URL}/subscription/{signed(MANAGE_SALT, recipient_id)}/"
 
 
 def signed(salt: str, value: Any) -> str:

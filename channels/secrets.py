@@ -50,6 +50,11 @@ def address_hash(medium: str, address: str) -> str:
     return hmac.new(b"address:" + settings.SECRET_KEY.encode(), text.encode(), hashlib.sha256).hexdigest()
 
 
+def network_hash(network: str) -> str:
+    """A keyed hash of a reader's network: tells whether two requests came from one. Hex, 64 characters."""
+    return hmac.new(b"network:" + settings.SECRET_KEY.encode(), network.encode(), hashlib.sha256).hexdigest()
+
+
 def key_signature(key: str) -> str:
     """Proves that a delivery's key in a Message-ID is of us when a bounce brings it back. Hex, 16 characters."""
     return hmac.new(b"message-id:" + settings.SECRET_KEY.encode(), key.encode(), hashlib.sha256).hexdigest()[:16]

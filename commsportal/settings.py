@@ -172,12 +172,16 @@ WEBHOOK_NETWORKS = [ip_network(one) for one in env.list("WEBHOOK_NETWORKS", defa
 # An audience above this, or ten times the last one, must be typed by the approver.
 AUDIENCE_CONFIRM_ABOVE = env.int("AUDIENCE_CONFIRM_ABOVE", default=10_000)
 # Dotted names of the tasks that find due work whatever the queue has lost; the worker enqueues them in turn.
-SWEEPS = ["channels.tasks.sweep", "incidents.tasks.sweep"]
+SWEEPS = ["channels.tasks.sweep", "incidents.tasks.sweep", "incidents.tasks.sweep_requests"]
 SWEEP_SECONDS = env.int("SWEEP_SECONDS", default=10)
 # A queue that did nothing for this long while work was waiting is killed and restarted. Longer than any good task.
 WORKER_STALE_SECONDS = env.int("WORKER_STALE_SECONDS", default=60)
 # What is being sent may take this long to finish when the worker is asked to stop.
 WORKER_STOP_SECONDS = env.int("WORKER_STOP_SECONDS", default=30)
+# How many confirmations may be asked for on the status page; more get the same answer and no message.
+SUBSCRIBE_ADDRESS_PER_DAY = env.int("SUBSCRIBE_ADDRESS_PER_DAY", default=3)
+SUBSCRIBE_NETWORK_PER_HOUR = env.int("SUBSCRIBE_NETWORK_PER_HOUR", default=10)
+SUBSCRIBE_DOMAIN_PER_HOUR = env.int("SUBSCRIBE_DOMAIN_PER_HOUR", default=200)
 # Where each web server keeps the pages that it answers from; not the directory of a channel.
 STATUS_DIR = DATA_DIR / "live"
 # The status page channel publishes through this callable: channels/ knows nothing of incidents.

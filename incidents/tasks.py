@@ -6,7 +6,7 @@ from functools import partial
 from channels import delivery
 from channels.models import Dispatch
 
-from . import publishing
+from . import confirming, publishing, subscribing
 
 FIRST_SECONDS = 1
 log = logging.getLogger(__name__)
@@ -25,3 +25,14 @@ def sweep() -> None:
             publishing.expand(one)
         except Exception:  # its channel's provider is gone, say: the others must not wait for it
             log.exception("dispatch %s cannot be expanded", one.pk)
+
+
+def confirm(request_id: int) -> None:
+    """Ask whether an address wants what was asked for in its name."""
+    confirming.send(request_id)
+
+
+def sweep_requests() -> None:
+    """Confirmations that no wake-up reached, and addresses that are needed no more."""
+    confirming.send_waiting()
+    subscribing.forget()

@@ -9,6 +9,7 @@ from .decision import Decision
 from .incident import Incident, IncidentComponent, IncidentRole
 from .picture import UpdatePicture
 from .plan import CommunicationPlan, MessageTemplate, PlanRole, Role, Scenario
+from .subscription_request import SubscriptionRequest
 from .ticket import IncidentTicket
 from .update import IncidentUpdate, Rendition
 from .words import BADNESS, INCIDENT_STAGES, OVER, WORDS, ComponentStatus, Severity, Stage
@@ -38,5 +39,6 @@ __all__ = [
     "Severity",
     "Stage",
     "Subscription",
+    "SubscriptionRequest",
     "UpdatePicture",
 ]

@@ -1,0 +1,122 @@
+"""The message that asks an address whether it wants ours: words of the portal itself, sent once by a worker."""
+
+import json
+import time
+from datetime import timedelta
+
+from django.conf import settings
+from django.template.loader import render_to_string
+from django.utils import timezone, translation
+from django.utils.text import get_text_list
+from django.utils.translation import gettext as _
+
+from channels import delivery, links
+from channels.errors import Throttled, Transient, Uncertain
+from channels.models import Recipient, Suppression
+from channels.providers.base import Addressee, Message
+
+from . import rendering, subscribing
+from .models import Component, ComponentGroup, ComponentStatus, SubscriptionRequest
+
+Outcome = SubscriptionRequest.Outcome
+PAUSE = timedelta(seconds=60)  # before what surely was not sent is tried again
+PATIENCE = timedelta(hours=1)  # a confirmation that comes later than this puzzles people
+LOST = timedelta(minutes=10)  # a worker that has been sending for this long is gone
+SLICE = 5  # seconds that a sweep sends for at most
+
+
+def send(request_id: int) -> None:
+    """Send the message of one request, unless somebody has. A crash in the middle never sends it twice."""
+    mine = SubscriptionRequest.objects.filter(pk=request_id, outcome=Outcome.WAITING)
+    if not mine.update(outcome=Outcome.SENDING, sent_at=timezone.now()):
+        return
+    one = SubscriptionRequest.objects.get(pk=request_id)
+    one.outcome, one.detail = _send(one)
+    if one.outcome in (Outcome.FAILED, Outcome.SUPPRESSED, Outcome.LIMITED):
+        one.address = ""
+    one.save(update_fields=["outcome", "detail", "address"])
+
+
+def send_waiting() -> None:
+    """What no worker was woken for, and what could not be handed over: again each minute, for an hour."""
+    now = timezone.now()
+    unsent = SubscriptionRequest.objects.filter(outcome=Outcome.WAITING)
+    unsent.filter(created_at__lt=now - PATIENCE).update(outcome=Outcome.FAILED, address="")
+    lost = SubscriptionRequest.objects.filter(outcome=Outcome.SENDING, sent_at__lt=now - LOST)
+    lost.update(outcome=Outcome.UNKNOWN)
+    end = time.monotonic() + SLICE
+    for pk, sent_at in unsent.order_by("pk").values_list("pk", "sent_at")[:1000]:
+        if time.monotonic() > end:
+            return
+        if sent_at is None or sent_at < now - PAUSE:
+            send(pk)
+
+
+def _send(one: SubscriptionRequest) -> tuple[str, str]:
+    """What became of it, and the provider's word for that."""
+    if subscribing.over_limit(one):  # two at once may both have come through when they were asked for
+        return Outcome.LIMITED, ""
+    stopped = Suppression.objects.filter(medium=one.medium, address_hash=one.address_hash).first()
+    if stopped and stopped.reason != Suppression.Reason.UNSUBSCRIBED:
+        return Outcome.SUPPRESSED, ""
+    channel = delivery.way_to(one.medium)
+    can = channel.capabilities if channel else None
+    if channel is None or can is None:
+        return Outcome.WAITING, ""
+    person = subscribing.recipient_of(one)
+    known = person if person and person.confirmed_at and not stopped else None
+    parts = words(one, can.form, known)
+    message = Message(parts, one.locale, f"subscription-{one.pk}", f"subscription-{one.pk}")
+    error = delivery.send_own(channel, message, Addressee(one.address, key=f"subscription-{one.pk}")).error
+    if error is None:
+        return Outcome.SENT, ""
+    outcome = Outcome.FAILED
+    if isinstance(error, Transient | Throttled):
+        outcome = Outcome.WAITING
+    elif isinstance(error, Uncertain):
+        outcome = Outcome.UNKNOWN
+    return outcome, channel.mask(str(error))[:500]
+
+
+def words(one: SubscriptionRequest, form: str, known: Recipient | None) -> dict[str, str]:
+    """The parts of the message for a channel of this form; to a subscriber, that they are one already."""
+    with translation.override(one.locale):
+        context = {
+            "organisation": settings.PORTAL_NAME,
+            "site": settings.PORTAL_URL.partition("://")[2],
+            "known": known,
+            "url": links.manage_url(known.pk) if known else subscribing.confirm_url(one),
+            "wanted": in_words(one.wanted),
+            "hours": SubscriptionRequest.OPEN_HOURS,
+            "colour": rendering.STATE_COLOURS[ComponentStatus.MAINTENANCE],
+            "locale": one.locale,
+        }
+        if form == "sms":
+            return {"text": render_to_string("messages/subscription_sms.txt", context).strip()}
+        subject = _("You are subscribed already") if known else _("Confirm your subscription")
+        parts = {
+            "subject": f"{settings.PORTAL_NAME}: {subject}",
+            "text": render_to_string("messages/subscription.txt", context),
+        }
+        if form == "event":
+            return parts | {"json": _event(one, context["url"], bool(known))}
+        return parts | {"html": render_to_string("messages/subscription.html", context)}
+
+
+def _event(one: SubscriptionRequest, url: str, known: bool) -> str:
+    """The machine-readable form: docs/reference/subscribers.md."""
+    said = {
+        "version": "1",
+        "type": "subscription.known" if known else "subscription.confirmation",
+        "locale": one.locale,
+        "subscription": {"url": url, "expires_at": None if known else one.closes_at.isoformat()},
+    }
+    return json.dumps(said, ensure_ascii=False)
+
+
+def in_words(wanted: dict) -> str:
+    """“Payments and Search”, or “everything”, in the active language."""
+    groups = ComponentGroup.objects.filter(pk__in=wanted["groups"])
+    components = Component.objects.filter(pk__in=wanted["components"])
+    names = [one.name for found in (groups, components) for one in found]
+    return get_text_list(names, _("and")) if names else _("everything")

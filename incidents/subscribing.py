@@ -1,0 +1,227 @@
+"""Subscribing by oneself: asked for on the status page, limited, confirmed by the address's owner, changed later.
+
+Whoever asks learns nothing: the answer is the same and takes the same work whether an address is known or not.
+"""
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+from django.conf import settings
+from django.core import signing
+from django.db import transaction
+from django.utils import timezone
+
+from channels import links, queue
+from channels.models import Medium, Recipient, Suppression
+from channels.secrets import address_hash, network_hash
+
+from .models import Component, ComponentGroup, Severity, Subscription, SubscriptionRequest
+
+CONFIRM_SALT = "incidents.confirm"
+# Kinds of address whose owner can read a link and open it.
+MEDIA = (Medium.EMAIL, Medium.SMS, Medium.WEBHOOK)
+# So many wait for a worker: no more are put on the queue, which incidents need as well. The sweep finds the rest.
+ENOUGH = 20
+KEEP_UNCONFIRMED = timedelta(days=30)
+KEEP_LIMITED = timedelta(days=1)
+Outcome = SubscriptionRequest.Outcome
+
+
+class NoRequest(Exception):
+    """The link was never made by us, or not whole. HTTP 404."""
+
+
+class Gone(Exception):
+    """The link was good once; its time is over, or what it was about is erased. HTTP 410."""
+
+
+# ── Ask ─────────────────────────────────────────────────────────────────────
+
+
+def ask(
+    medium: str,
+    address: str,
+    wanted: Mapping[str, Any],
+    locale: str,
+    time_zone: str,
+    wording: tuple[str, str],
+    network: str,
+) -> SubscriptionRequest:
+    """Keep a request and have a worker ask the address. Nothing is looked up of the address itself.
+
+    `address` is normalised; `wanted` as in SubscriptionRequest; `wording` is (the sentence shown, its language);
+    `network` is where the reader sits. Over a limit nothing will be sent, and the address is not kept.
+    """
+    one = SubscriptionRequest(
+        medium=medium,
+        address=address,
+        address_hash=address_hash(medium, address),
+        domain=domain_of(medium, address),
+        ip_hash=network_hash(network),
+        wanted=dict(wanted),
+        locale=locale,
+        time_zone=time_zone,
+        wording=wording[0],
+        wording_locale=wording[1],
+    )
+    limited = over_limit(one)
+    waiting = SubscriptionRequest.objects.filter(outcome=Outcome.WAITING)[:ENOUGH].count()
+    if limited:
+        one.outcome, one.address = Outcome.LIMITED, ""
+    with transaction.atomic():
+        one.save()
+        if not limited and waiting < ENOUGH:
+            queue.enqueue("incidents.tasks.confirm", one.pk)
+    return one
+
+
+def domain_of(medium: str, address: str) -> str:
+    """Whose servers or lines many requests at once would hit: a mail domain, a host, a block of 10,000 numbers."""
+    if medium == Medium.EMAIL:
+        return address.rpartition("@")[2].lower()[:255]
+    if medium == Medium.SMS:
+        return address[:-4]
+    return address.partition("://")[2].partition("/")[0].partition(":")[0].lower()[:255]
+
+
+def over_limit(one: SubscriptionRequest) -> bool:
+    """Whether too many were asked for before, by address, by network or by domain. In the database, which all share.
+
+    Of a domain only those count that nobody has confirmed: a real rush of customers at one mail provider confirms,
+    and so makes room for the next, while addresses that somebody else typed in never do.
+    """
+    now = timezone.now()
+    before = SubscriptionRequest.objects.exclude(outcome=Outcome.LIMITED)
+    if one.pk:
+        before = before.filter(pk__lt=one.pk)
+    hour = before.filter(created_at__gt=now - timedelta(hours=1))
+    counts = [
+        (before.filter(address_hash=one.address_hash, created_at__gt=now - timedelta(days=1)), "ADDRESS_PER_DAY"),
+        (hour.filter(ip_hash=one.ip_hash), "NETWORK_PER_HOUR"),
+        (hour.filter(domain=one.domain, confirmed_at__isnull=True), "DOMAIN_PER_HOUR"),
+    ]
+    # All are counted whatever the first says: how long it takes tells nothing.
+    return any([_reaches(rows, getattr(settings, f"SUBSCRIBE_{name}")) for rows, name in counts])  # noqa: C419
+
+
+def _reaches(rows: Any, limit: int) -> bool:
+    return rows.order_by()[:limit].count() >= limit
+
+
+# ── Confirm ─────────────────────────────────────────────────────────────────
+
+
+def confirm_url(one: SubscriptionRequest) -> str:
+    return f"{settings.PORTAL_URL}/subscribe/confirm/{links.signed(CONFIRM_SALT, one.pk)}/"
+
+
+def read(token: str) -> SubscriptionRequest:
+    """The request behind a confirmation link, open or confirmed. Raises NoRequest or Gone."""
+    one = SubscriptionRequest.objects.filter(pk=_key(token, CONFIRM_SALT)).first()
+    if one is None or not (one.is_open or one.confirmed_at):
+        raise Gone
+    return one
+
+
+def _key(token: str, salt: str) -> int:
+    try:
+        key = signing.loads(token, salt=salt)
+    except (signing.BadSignature, ValueError):
+        raise NoRequest from None
+    if not isinstance(key, int):
+        raise NoRequest
+    return key
+
+
+def confirm(one: SubscriptionRequest) -> Recipient:
+    """The owner of the address says yes. Doing it again changes nothing. Raises Gone."""
+    with transaction.atomic():
+        me = SubscriptionRequest.objects.select_for_update().filter(pk=one.pk).first()
+        if me is None or not (me.is_open or me.confirmed_at):
+            raise Gone
+        person = recipient_of(me)
+        if me.confirmed_at:
+            if person is None:
+                raise Gone
+            return person
+        if person is None:
+            person, _created = Recipient.objects.get_or_create(medium=me.medium, address=me.address)
+        me.confirmed_at = person.confirmed_at = timezone.now()
+        person.consent_source = f"Status page, request {me.pk}"
+        person.locale, person.time_zone = me.locale, me.time_zone
+        person.save()
+        _subscribe(person, me.wanted)
+        # Whoever bounced or complained is none of a form's business.
+        Suppression.objects.filter(
+            medium=me.medium, address_hash=me.address_hash, reason=Suppression.Reason.UNSUBSCRIBED
+        ).delete()
+        me.address = ""
+        me.save(update_fields=["confirmed_at", "address"])
+    return person
+
+
+def recipient_of(one: SubscriptionRequest) -> Recipient | None:
+    """Who has this address already, however its letters are written."""
+    return Recipient.objects.filter(medium=one.medium, address_hash=one.address_hash).order_by("pk").first()
+
+
+# ── Change ──────────────────────────────────────────────────────────────────
+
+
+def subscriber(token: str) -> Recipient:
+    """The confirmed recipient behind the link of the page where they change their choice. Raises NoRequest or Gone."""
+    person = Recipient.objects.filter(
+        pk=_key(token, links.MANAGE_SALT), medium__in=Medium, confirmed_at__isnull=False
+    ).first()
+    if person is None:
+        raise Gone
+    return person
+
+
+def change(person: Recipient, wanted: Mapping[str, Any], locale: str, time_zone: str) -> None:
+    """Hear about something else, or in another language or time zone."""
+    with transaction.atomic():
+        me = Recipient.objects.select_for_update().get(pk=person.pk)
+        me.locale, me.time_zone = locale, time_zone
+        me.save(update_fields=["locale", "time_zone", "address_hash"])
+        _subscribe(me, wanted)
+
+
+def wanted_by(person: Recipient) -> dict[str, Any]:
+    """What they hear about, as in SubscriptionRequest.wanted, with "nothing" where they have no subscription at all."""
+    rows = list(person.subscriptions.order_by("pk"))
+    everything = any(row.component_id is None and row.group_id is None for row in rows)
+    return {
+        "components": [] if everything else [row.component_id for row in rows if row.component_id],
+        "groups": [] if everything else [row.group_id for row in rows if row.group_id],
+        "least_severity": rows[0].least_severity if rows else Severity.SEV4,
+        "maintenance": rows[0].maintenance if rows else True,
+        "nothing": not rows,
+    }
+
+
+def _subscribe(person: Recipient, wanted: Mapping[str, Any]) -> None:
+    """Exactly this from now on; what staff chose of components that are not public stays, as no page shows it."""
+    person.subscriptions.exclude(component__showcase=False).delete()
+    how = {"least_severity": wanted["least_severity"], "maintenance": wanted["maintenance"]}
+    components = Component.objects.filter(pk__in=wanted["components"], showcase=True)
+    groups = ComponentGroup.objects.filter(pk__in=wanted["groups"])
+    rows = [Subscription(recipient=person, component=one, **how) for one in components]
+    rows += [Subscription(recipient=person, group=one, **how) for one in groups]
+    if not wanted["components"] and not wanted["groups"]:
+        rows = [Subscription(recipient=person, **how)]
+    Subscription.objects.bulk_create(rows)
+
+
+# ── Forget ──────────────────────────────────────────────────────────────────
+
+
+def forget() -> None:
+    """Drop addresses that nobody confirmed in time, and after a while what was never confirmed. Proof is kept."""
+    now = timezone.now()
+    late = now - timedelta(hours=SubscriptionRequest.OPEN_HOURS)
+    SubscriptionRequest.objects.filter(created_at__lt=late).exclude(address="").update(address="")
+    unconfirmed = SubscriptionRequest.objects.filter(confirmed_at__isnull=True)
+    unconfirmed.filter(created_at__lt=now - KEEP_UNCONFIRMED).delete()
+    unconfirmed.filter(created_at__lt=now - KEEP_LIMITED, outcome=Outcome.LIMITED).delete()
