@@ -16,7 +16,7 @@ from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_http_methods, require_safe
 
 from . import mailbox
-from .links import UNSUBSCRIBE_SALT
+from .links import UNSUBSCRIBE_SALT, manage_url
 from .models import Recipient, Suppression
 
 PAGE = 50
@@ -119,6 +119,7 @@ def unsubscribe(request: HttpRequest, token: str) -> HttpResponse:
             "address": veiled(person.address),
             "done": done,
             "stopped": stopped,
+            "manage_url": manage_url(person.pk).removeprefix(settings.PORTAL_URL) if person.confirmed_at else "",
             "may_resume": stopped and stopped.reason == Suppression.Reason.UNSUBSCRIBED,
         }
         response = render(request, "channels/unsubscribe.html", context)

@@ -61,20 +61,19 @@ def public_page(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse
     return wrapper
 
 
-def _render(request: HttpRequest, name: str, context: dict[str, Any], status: int = 200) -> HttpResponse:
+def page_context(request: HttpRequest) -> dict[str, Any]:
+    """What the frame of every page shows."""
     chosen = request.GET.get("lang")
-    return render(
-        request,
-        f"statuspage/{name}.html",
-        {
-            # Every link keeps the language that was asked for.
-            "lang_query": f"?lang={chosen}" if chosen in dict(settings.LANGUAGES) else "",
-            "languages": [(code, translation.get_language_info(code)["name_local"]) for code, _n in settings.LANGUAGES],
-            "timezone_name": settings.TIME_ZONE,
-            **context,
-        },
-        status=status,
-    )
+    return {
+        # Every link keeps the language that was asked for.
+        "lang_query": f"?lang={chosen}" if chosen in dict(settings.LANGUAGES) else "",
+        "languages": [(code, translation.get_language_info(code)["name_local"]) for code, _n in settings.LANGUAGES],
+        "timezone_name": settings.TIME_ZONE,
+    }
+
+
+def _render(request: HttpRequest, name: str, context: dict[str, Any], status: int = 200) -> HttpResponse:
+    return render(request, f"statuspage/{name}.html", {**page_context(request), **context}, status=status)
 
 
 @public_page

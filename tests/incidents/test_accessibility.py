@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from channels.links import unsubscribe_url
+from channels.links import manage_url, unsubscribe_url
+from incidents import subscribing
 from tests import make
 
 from .test_statuspage import newsroom, say, told
@@ -39,7 +40,12 @@ def addresses() -> list[str]:
     now = told(checkout, title="Card payments fail")
     say(now, "identified")
     [person] = make.recipients(1, checkout)
-    stop = unsubscribe_url(person.pk)
+    stop, own = unsubscribe_url(person.pk), manage_url(person.pk)
+    make.channel()
+    make.channel("outbox_sms")
+    wanted = {"components": [checkout.pk], "groups": [], "least_severity": "sev4", "maintenance": True}
+    asked = subscribing.ask("email", "a@example.com", wanted, "en", "Europe/Rome", ("You can stop.", "en"), "")
+    confirm = subscribing.confirm_url(asked)
     return [
         "/",
         "/history/",
@@ -48,6 +54,11 @@ def addresses() -> list[str]:
         "/incidents/nowhere/",
         stop[stop.index("/unsubscribe/") :],
         "/unsubscribe/forged/",
+        "/subscribe/",
+        "/subscribe/sent/",
+        "/subscribe/confirm/forged/",
+        confirm[confirm.index("/subscribe/") :],
+        own[own.index("/subscription/") :],
         "/survey/forged/",
     ]
 

@@ -1,0 +1,220 @@
+"""Subscribing on the status page: no login, no cookie, no script; every address is answered alike."""
+
+import logging
+from collections.abc import Callable
+from functools import wraps
+from ipaddress import ip_address, ip_network
+from typing import Any
+
+from django.conf import settings
+from django.core.exceptions import BadRequest, SuspiciousOperation
+from django.db import InterfaceError, OperationalError
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, QueryDict, UnreadablePostError
+from django.http.multipartparser import MultiPartParserError
+from django.shortcuts import render
+from django.urls import reverse
+from django.utils import translation
+from django.utils.translation import gettext as _
+from django.views.decorators.csrf import csrf_exempt
+from django.views.decorators.http import require_http_methods, require_safe
+
+from channels import links
+from channels.models import Medium, Recipient, Suppression
+from channels.views import veiled
+from incidents import confirming, subscribing
+
+from .subscribe_forms import ChoiceForm, SubscribeForm, offered
+from .views import language, page_context
+
+log = logging.getLogger(__name__)
+MAX_BODY = 64 * 1024  # bytes; a box of each of a thousand components, with room to spare
+View = Callable[..., HttpResponse]
+
+
+class TooLong(Exception):
+    """More than any form of ours sends."""
+
+
+# ── What these pages have in common ─────────────────────────────────────────
+
+
+def private_page(view: View) -> View:
+    """In the reader's language; not to be stored, indexed or handed on; and in words whatever goes wrong."""
+
+    # No cookie is read: a forged request can do nothing that its author could not do without the reader's browser.
+    @csrf_exempt
+    @wraps(view)
+    def wrapper(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        with translation.override(language(request)):
+            try:
+                response = view(request, *args, **kwargs)
+            except subscribing.NoRequest:
+                text = _("Open it again from the message, or copy the whole address: a part of it seems to be missing.")
+                response = _say(request, _("This link does not work"), text, 404)
+            except subscribing.Gone:
+                text = _("It could be used for a few days, or what it was about is erased. You can ask for a new one.")
+                response = _say(request, _("This link is not good any more"), text, 410)
+            except TooLong:
+                response = _say(request, _("This is too long"), _("Please go back and shorten your text."), 413)
+            except (BadRequest, SuspiciousOperation, MultiPartParserError, UnreadablePostError):
+                response = _say(request, _("This could not be read"), _("Please go back and send it again."), 400)
+            except (OperationalError, InterfaceError) as error:
+                log.error(
+                    "%s: the database does not answer: %s",
+                    request.resolver_match and request.resolver_match.view_name,
+                    error,
+                )
+                text = _("Nothing was changed. The status page itself goes on; please try again in a few minutes.")
+                response = _say(request, _("Subscribing is not possible just now"), text, 503)
+                response["Retry-After"] = "120"
+            response.setdefault("Content-Language", translation.get_language())
+        response["Cache-Control"] = "no-store"
+        response["Referrer-Policy"] = "no-referrer"
+        response["X-Robots-Tag"] = "noindex, nofollow"
+        return response
+
+    return wrapper
+
+
+def _posted(request: HttpRequest) -> QueryDict:
+    """What was sent, within bounds. Raises TooLong, or what Django says of an unreadable body."""
+    length = request.META.get("CONTENT_LENGTH") or "0"
+    if not length.isdecimal() or int(length) > MAX_BODY:
+        raise TooLong
+    return request.POST
+
+
+def _render(request: HttpRequest, name: str, context: dict[str, Any], status: int = 200) -> HttpResponse:
+    # No page names its own address: a link in it is somebody's key.
+    context = page_context(request) | {"address": reverse("subscribe"), **context}
+    response = render(request, f"statuspage/{name}.html", context, status=status)
+    response["Content-Language"] = translation.get_language()
+    return response
+
+
+def _say(request: HttpRequest, title: str, text: str, status: int) -> HttpResponse:
+    return _render(request, "subscribe_notice", {"title": title, "text": text}, status)
+
+
+def _see(address: str, request: HttpRequest, **query: str) -> HttpResponse:
+    """On to a page, in the language that was asked for. By GET: reloading it sends nothing twice."""
+    asked = request.GET.get("lang")
+    given = QueryDict(mutable=True)
+    given.update(({"lang": asked} if asked in dict(settings.LANGUAGES) else {}) | query)
+    return HttpResponseRedirect(f"{address}?{given.urlencode()}" if given else address, status=303)
+
+
+def network_of(request: HttpRequest) -> str:
+    """Where the reader sits: an IPv4 address, or the /64 of an IPv6 one; "" if that is not known.
+
+    Only behind a proxy (BEHIND_PROXY) a header is believed, and of it only the address that the proxy itself added.
+    """
+    text = request.META.get("REMOTE_ADDR", "")
+    if settings.SECURE_PROXY_SSL_HEADER:
+        text = request.META.get("HTTP_X_FORWARDED_FOR", "").rpartition(",")[2].strip() or text
+    try:
+        found = ip_address(text)
+    except ValueError:
+        return ""
+    if found.version == 6:
+        mapped = found.ipv4_mapped
+        return str(mapped) if mapped else str(ip_network((int(found), 64), strict=False))
+    return str(found)
+
+
+# ── The pages ───────────────────────────────────────────────────────────────
+
+
+@private_page
+@require_http_methods(["GET", "HEAD", "POST"])
+def subscribe(request: HttpRequest) -> HttpResponse:
+    """The form. What was sent is answered alike for every address, and an address is asked before anything else."""
+    media = offered()
+    if request.method != "POST":
+        initial = {"locale": translation.get_language(), "time_zone": settings.TIME_ZONE}
+        return _form(request, SubscribeForm(media=media, initial=initial, zone=settings.TIME_ZONE), media)
+    form = SubscribeForm(_posted(request), media=media, zone=settings.TIME_ZONE)
+    if form.trapped:
+        return _see(reverse("subscribe-sent"), request)
+    if not form.is_valid():
+        return _form(request, form, media, 422)
+    data = form.cleaned_data
+    subscribing.ask(
+        data["medium"],
+        data["address"],
+        form.wanted(),
+        data["locale"],
+        data["time_zone"],
+        (consent(), translation.get_language() or settings.LANGUAGE_CODE),
+        network_of(request),
+    )
+    return _see(reverse("subscribe-sent"), request)
+
+
+def consent() -> str:
+    """What a subscriber agrees to, as it stands over the button."""
+    return _(
+        "%(name)s will write to this address about its incidents and maintenance, as chosen above, and for nothing "
+        "else. You can stop it at any time."
+    ) % {"name": settings.PORTAL_NAME}
+
+
+def _form(request: HttpRequest, form: SubscribeForm, media: list[str], status: int = 200) -> HttpResponse:
+    context = {"form": form, "consent": consent(), "only_email": media == [Medium.EMAIL], "media": media}
+    return _render(request, "subscribe", context, status)
+
+
+@private_page
+@require_safe
+def sent(request: HttpRequest) -> HttpResponse:
+    """The same for everybody."""
+    return _render(request, "subscribe_sent", {"hours": subscribing.SubscriptionRequest.OPEN_HOURS})
+
+
+@private_page
+@require_http_methods(["GET", "HEAD", "POST"])
+def confirm(request: HttpRequest, token: str) -> HttpResponse:
+    """GET asks and changes nothing, as programs that look for viruses open links too; POST confirms."""
+    one = subscribing.read(token)
+    with translation.override(_asked(request) or one.locale):
+        if request.method == "POST" or one.confirmed_at:
+            person = subscribing.confirm(one)
+            return _see(links.manage_url(person.pk).removeprefix(settings.PORTAL_URL), request, done="confirmed")
+        context = {"shown": veiled(one.address), "wanted": confirming.in_words(one.wanted), "wording": one.wording}
+        return _render(request, "subscribe_confirm", context)
+
+
+@private_page
+@require_http_methods(["GET", "HEAD", "POST"])
+def manage(request: HttpRequest, token: str) -> HttpResponse:
+    """Where a subscriber changes what they hear about."""
+    person = subscribing.subscriber(token)
+    with translation.override(_asked(request) or person.locale):
+        if request.method != "POST":
+            initial = {"locale": person.locale, "time_zone": person.time_zone}
+            form = ChoiceForm(initial=initial, zone=person.time_zone)
+            form.show(subscribing.wanted_by(person))
+            return _choice(request, person, form)
+        form = ChoiceForm(_posted(request), zone=person.time_zone)
+        if not form.is_valid():
+            return _choice(request, person, form, 422)
+        data = form.cleaned_data
+        subscribing.change(person, form.wanted(), data["locale"], data["time_zone"])
+        return _see(request.path, request, done="saved")
+
+
+def _choice(request: HttpRequest, person: Recipient, form: ChoiceForm, status: int = 200) -> HttpResponse:
+    context = {
+        "form": form,
+        "shown": veiled(person.address),
+        "stopped": Suppression.objects.filter(medium=person.medium, address_hash=person.address_hash).exists(),
+        "unsubscribe_url": links.unsubscribe_url(person.pk).removeprefix(settings.PORTAL_URL),
+        "done": request.GET.get("done", ""),
+    }
+    return _render(request, "subscribe_manage", context, status)
+
+
+def _asked(request: HttpRequest) -> str:
+    """The language in the address, if we speak it."""
+    asked = request.GET.get("lang", "")
+    return asked if asked in dict(settings.LANGUAGES) else ""

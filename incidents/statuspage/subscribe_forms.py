@@ -1,0 +1,187 @@
+"""What readers fill in to hear from us: no cookie stands behind it, so the form carries a signed time of its own."""
+
+from collections.abc import Mapping
+from functools import cache
+from itertools import groupby
+from typing import Any
+from zoneinfo import available_timezones
+
+from django import forms
+from django.conf import settings
+from django.core import signing
+from django.utils.translation import get_language_info, gettext_lazy
+from django.utils.translation import gettext as _
+
+from channels import links
+from channels.addresses import normalise
+from channels.models import Channel, Medium
+from incidents.models import Component, ComponentGroup, Severity
+from incidents.subscribing import MEDIA
+
+FORM_SALT = "incidents.subscribe"
+MIN_AGE = 2  # seconds that a person takes at least
+MAX_AGE = 24 * 3600  # seconds that the page may stay open
+REGIONS = ("Africa", "America", "Antarctica", "Asia", "Atlantic", "Australia", "Europe", "Indian", "Pacific")
+HINTS = {
+    Medium.EMAIL: gettext_lazy("Email: name@example.com"),
+    Medium.SMS: gettext_lazy("SMS: +442071234567"),
+    Medium.WEBHOOK: gettext_lazy("Webhook: https://example.com/hook"),
+}
+LEVELS = [
+    (Severity.SEV4, gettext_lazy("All incidents")),
+    (Severity.SEV3, gettext_lazy("Minor incidents and worse")),
+    (Severity.SEV2, gettext_lazy("Major incidents and worse")),
+    (Severity.SEV1, gettext_lazy("Critical incidents only")),
+]
+
+
+@cache
+def time_zones() -> list[tuple[str, Any]]:
+    """The choices of a zone: UTC, then [(region, [(name, words)])]."""
+    names = sorted(one for one in available_timezones() if one.partition("/")[0] in REGIONS)
+    regions = groupby(names, key=lambda one: one.partition("/")[0])
+    cities = [(region, [(name, name.partition("/")[2].replace("_", " ")) for name in rows]) for region, rows in regions]
+    return [("UTC", "UTC"), *cities]
+
+
+def offered() -> list[str]:
+    """The kinds of address that can be subscribed: those that an enabled channel writes to, email first."""
+    able = [channel.capabilities for channel in Channel.objects.filter(enabled=True)]
+    served = {can.medium for can in able if can and not can.broadcast}
+    return [medium for medium in MEDIA if medium in served]
+
+
+class ChoiceForm(forms.Form):
+    """What somebody wants to hear about, and how."""
+
+    what = forms.ChoiceField(
+        choices=[("all", gettext_lazy("Everything")), ("some", gettext_lazy("Only what I choose here"))],
+        widget=forms.RadioSelect,
+        initial="all",
+    )
+    parts = forms.MultipleChoiceField(required=False)
+    least_severity = forms.ChoiceField(label=gettext_lazy("Incidents"), choices=LEVELS, initial=Severity.SEV4)
+    maintenance = forms.BooleanField(label=gettext_lazy("Planned maintenance as well"), required=False, initial=True)
+    locale = forms.ChoiceField(label=gettext_lazy("Language of the messages"))
+    time_zone = forms.ChoiceField(label=gettext_lazy("Time zone"))
+
+    def __init__(self, *args: Any, zone: str = "", **kwargs: Any) -> None:
+        kwargs.setdefault("label_suffix", "")
+        super().__init__(*args, **kwargs)
+        shown = list(Component.objects.filter(showcase=True).select_related("group"))
+        # Groups in the order of the page; what is in none comes last.
+        shown.sort(key=lambda one: one.group is None)
+        self.board: list[tuple[ComponentGroup | None, list[Component]]] = [
+            (rows[0].group, rows)
+            for _key, found in groupby(shown, key=lambda one: one.group_id)
+            if (rows := list(found))
+        ]
+        choices = [(f"group-{group.uid}", group.name) for group, _rows in self.board if group]
+        choices += [(f"component-{one.uid}", one.name) for one in shown]
+        for name, values in (
+            ("parts", choices),
+            ("locale", [(code, get_language_info(code)["name_local"].capitalize()) for code, _n in settings.LANGUAGES]),
+            ("time_zone", [*([(zone, zone)] if zone and not _is_listed(zone) else []), *time_zones()]),
+        ):
+            field = self.fields[name]
+            assert isinstance(field, forms.ChoiceField)
+            field.choices = values
+            field.error_messages["invalid_choice"] = gettext_lazy(
+                "“%(value).40s” is not in the list any more; open this page again and choose from the list."
+            )
+
+    def chosen(self) -> set[str]:
+        """The ticked parts, as the boxes' values."""
+        return set(self["parts"].value() or [])
+
+    def clean(self) -> dict[str, Any]:
+        data = super().clean() or {}
+        if data.get("what") == "some" and not data.get("parts") and "parts" not in self.errors:
+            self.add_error("parts", _("Nothing is chosen: tick at least one box, or choose “Everything”."))
+        return data
+
+    def wanted(self) -> dict[str, Any]:
+        """What was chosen, as in SubscriptionRequest.wanted. A group stands for its components."""
+        data = self.cleaned_data
+        chosen = set(data["parts"]) if data["what"] == "some" else set()
+        groups = [group for group, _rows in self.board if group and f"group-{group.uid}" in chosen]
+        components = [
+            one for group, rows in self.board if group not in groups for one in rows if f"component-{one.uid}" in chosen
+        ]
+        return {
+            "components": [one.pk for one in components],
+            "groups": [one.pk for one in groups],
+            "least_severity": data["least_severity"],
+            "maintenance": data["maintenance"],
+        }
+
+    def show(self, wanted: Mapping[str, Any]) -> None:
+        """Begin with what somebody chose before."""
+        groups, components = set(wanted["groups"]), set(wanted["components"])
+        parts = [f"group-{group.uid}" for group, _rows in self.board if group and group.pk in groups]
+        parts += [f"component-{one.uid}" for _group, rows in self.board for one in rows if one.pk in components]
+        some = bool(groups or components or wanted.get("nothing"))
+        shown = {
+            "what": "some" if some else "all",
+            "parts": parts,
+            "least_severity": wanted["least_severity"],
+            "maintenance": wanted["maintenance"],
+        }
+        self.initial.update(shown)
+
+
+def _is_listed(zone: str) -> bool:
+    return zone == "UTC" or (zone.partition("/")[0] in REGIONS and zone in available_timezones())
+
+
+class SubscribeForm(ChoiceForm):
+    """The same, and the address. `website` is a trap: no person sees it."""
+
+    medium = forms.ChoiceField(label=gettext_lazy("How"), widget=forms.RadioSelect)
+    address = forms.CharField(label=gettext_lazy("Address"), max_length=2000)
+    website = forms.CharField(required=False)
+    stamp = forms.CharField(required=False, widget=forms.HiddenInput)
+
+    field_order = ["medium", "address"]
+
+    def __init__(self, *args: Any, media: list[str], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        labels = dict(Medium.choices)
+        field = self.fields["medium"]
+        assert isinstance(field, forms.ChoiceField)
+        field.choices = [(one, labels[Medium(one)]) for one in media]
+        field.initial = media[0] if media else None
+        field.error_messages["invalid_choice"] = gettext_lazy("“%(value).20s” is not offered; choose one of the list.")
+        self.fields["address"].error_messages["required"] = gettext_lazy("Write the address that we shall write to.")
+        self.fields["address"].error_messages["max_length"] = gettext_lazy(
+            "The address has %(show_value)s characters; at most %(limit_value)s can be kept."
+        )
+        self.hints = [str(HINTS[Medium(one)]) for one in media]
+        self.new_stamp = links.signed(FORM_SALT, "form")
+
+    def clean_stamp(self) -> str:
+        """Raises ValidationError for what no page of ours sent, or not at a person's pace."""
+        stamp = self.cleaned_data["stamp"]
+        try:
+            signing.loads(stamp, salt=FORM_SALT, max_age=MAX_AGE)
+        except (signing.BadSignature, ValueError):
+            raise forms.ValidationError(_("This page was open for too long. Please press the button again.")) from None
+        try:
+            signing.loads(stamp, salt=FORM_SALT, max_age=MIN_AGE)
+        except signing.SignatureExpired:
+            return stamp
+        self.new_stamp = stamp  # it ages while the person looks
+        raise forms.ValidationError(_("That was quicker than a person types. Please press the button again."))
+
+    def clean(self) -> dict[str, Any]:
+        data = super().clean()
+        if data.get("medium") and data.get("address"):
+            try:
+                data["address"] = normalise(data["medium"], data["address"])
+            except ValueError as error:
+                self.add_error("address", str(error))
+        return data
+
+    @property
+    def trapped(self) -> bool:
+        return bool(self.data.get("website"))
