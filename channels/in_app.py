@@ -11,7 +11,8 @@ from hashlib import sha256
 from typing import Any
 
 from django.conf import settings
-from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import render
 from django.utils import timezone
 from django.utils.cache import patch_vary_headers
 from django.utils.translation import get_supported_language_variant
@@ -144,6 +145,14 @@ def _script_response(request: HttpRequest) -> HttpResponse:
 def _script(_modified: int) -> tuple[bytes, bytes, str]:
     plain = SCRIPT.read_bytes()
     return plain, gzip.compress(plain, 9, mtime=0), sha256(plain).hexdigest()[:32]
+
+
+@require_safe
+def product(request: HttpRequest) -> HttpResponse:
+    """In the demo: a page of an imaginary customer that includes the script."""
+    if not settings.PORTAL_DEMO:
+        raise Http404
+    return render(request, "channels/product.html")
 
 
 # ── What it tells us ────────────────────────────────────────────────────────

@@ -166,6 +166,7 @@ def test_channels_are_shown_in_every_health(company):
         "Email": "well",
         "Text messages": "well",
         "Social posts": "well",
+        "Product pages": "well",
         "Status page": "well",
         "Amazon SES": "untested",
         "X": "untested",

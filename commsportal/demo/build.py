@@ -120,6 +120,7 @@ def make_channels() -> list[Channel]:
         ("Email", "outbox_email", {}, "test@example.com"),
         ("Text messages", "outbox_sms", {}, "+447700900000"),
         ("Social posts", "outbox_post", {}, ""),
+        ("Product pages", "in_app", {}, ""),
         ("Status page", "statuspage", {"directory": str(Path(settings.DATA_DIR).resolve() / "status")}, ""),
     ]
     enabled = []

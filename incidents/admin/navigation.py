@@ -95,4 +95,6 @@ def _outside() -> list[dict[str, Any] | None]:
     links = [{"title": _("Status page"), "icon": "public", "link": "/", "active": False}]
     if settings.PORTAL_DEMO:
         links.append({"title": _("Outbox (demo)"), "icon": "inbox", "link": "/outbox/", "active": False})
+        shop = {"title": _("A customer’s shop (demo)"), "icon": "storefront", "link": "/demo/product/", "active": False}
+        links.append(shop)
     return list(links)

@@ -110,6 +110,13 @@ def test_the_script_makes_nothing_of_text_but_text(client):
         assert way not in source
 
 
+@pytest.mark.parametrize(("demo", "status"), [(True, 200), (False, 404)])
+def test_the_demo_has_a_page_to_try_it_on(client, settings, demo, status):
+    settings.PORTAL_DEMO = demo
+    answer = client.get("/demo/product/")
+    assert (answer.status_code, f'<script src="{SCRIPT}" defer>' in answer.content.decode()) == (status, demo)
+
+
 # ── Counting ──
 
 
