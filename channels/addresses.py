@@ -1,9 +1,24 @@
 """Addresses in their canonical form, or a sentence that says what is wrong and how to write it."""
 
+import re
+from collections.abc import Sequence
+from urllib.parse import urlsplit
+
 import phonenumbers
 from django.core.exceptions import ValidationError
 from django.core.validators import URLValidator, validate_email
 from django.utils.translation import gettext as _
+
+# Where the webhooks of chats are; a name with a leading dot stands for any below it.
+SLACK_HOSTS = ("hooks.slack.com", "hooks.slack-gov.com")
+SLACK_PATH = "/services/"
+TEAMS_HOSTS = (".api.powerplatform.com", ".logic.azure.com", ".powerautomate.com", ".flow.microsoft.com")
+
+# Medium → hosts, path and an example.
+CHATS = {
+    "slack": (SLACK_HOSTS, SLACK_PATH, "https://hooks.slack.com/services/T…/B…/…"),
+    "teams": (TEAMS_HOSTS, "/", "https://….api.powerplatform.com/…"),
+}
 
 
 def normalise(medium: str, address: str) -> str:
@@ -25,8 +40,37 @@ def normalise(medium: str, address: str) -> str:
         return _phone(text)
     if medium in ("webhook", "webpush"):
         return _https(text)
+    if medium in CHATS:
+        return _chat(text, *CHATS[medium])
     if not text:
         raise ValueError(_("The address is empty."))
+    return text
+
+
+def is_webhook(text: str, hosts: Sequence[str], path: str = "/") -> bool:
+    """Whether `text` is an https address on one of `hosts`, at the standard port, below `path`."""
+    try:
+        url = urlsplit(text)
+        port = url.port
+    except ValueError:
+        return False
+    host = url.hostname or ""
+    return (
+        url.scheme == "https"
+        and re.fullmatch(r"[!-~]+", text) is not None  # ASCII without white space
+        and any(host == one or (one.startswith(".") and host.endswith(one)) for one in hosts)
+        and port in (None, 443)
+        and "@" not in url.netloc
+        and url.path.startswith(path)
+        and len(url.path) > len(path)
+    )
+
+
+def _chat(text: str, hosts: Sequence[str], path: str, example: str) -> str:
+    """The address of a webhook as it is. Whoever knows it can post: no error repeats it."""
+    if not is_webhook(text, hosts, path):
+        text = _("This is not the address of such a webhook; copy it whole. It looks like %(example)s")
+        raise ValueError(text % {"example": example})
     return text
 
 

@@ -34,6 +34,8 @@ class Medium(models.TextChoices):
     PUSH = "push", _("Mobile push")
     WEBPUSH = "webpush", _("Browser push")
     WEBHOOK = "webhook", _("Webhook")
+    SLACK = "slack", _("Slack webhook")
+    TEAMS = "teams", _("Microsoft Teams webhook")
     TICKET = "ticket", _("Ticket")
     BROADCAST = "broadcast", _("Broadcast")
 

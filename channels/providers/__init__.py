@@ -28,6 +28,8 @@ REGISTRY = {
     "slack": "slack.Slack",
     "slack_webhook": "slack.SlackWebhook",
     "teams": "teams.Teams",
+    "slack_subscribers": "chat_subscribers.SlackSubscribers",
+    "teams_subscribers": "chat_subscribers.TeamsSubscribers",
     "amazon_q": "amazon_q.AmazonQ",
     "apprise": "any_apprise.AnyApprise",
     "zendesk": "zendesk.Zendesk",

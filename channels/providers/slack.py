@@ -16,6 +16,7 @@ from django.core.validators import RegexValidator
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from channels.addresses import SLACK_HOSTS, SLACK_PATH
 from channels.errors import DeliveryError, Permanent, Throttled, Uncertain
 
 from .base import Addressee, Capabilities, Message, Outcome
@@ -139,8 +140,8 @@ class Slack(_Chat):
 class SlackWebhookForm(forms.Form):
     secret_url = SecretUrlField(
         label=gettext_lazy("Address of the webhook"),
-        hosts=("hooks.slack.com", "hooks.slack-gov.com"),
-        path="/services/",
+        hosts=SLACK_HOSTS,
+        path=SLACK_PATH,
         help_text=gettext_lazy("From “Incoming Webhooks” of your app. Whoever knows it can post: keep it secret."),
     )
 

@@ -14,6 +14,7 @@ from django.utils import translation
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from channels.addresses import TEAMS_HOSTS
 from channels.errors import DeliveryError, Permanent, Uncertain
 
 from .base import Addressee, Capabilities, Message, Outcome
@@ -28,7 +29,7 @@ MAX_BYTES = 20 * 1024
 class TeamsForm(forms.Form):
     secret_url = SecretUrlField(
         label=gettext_lazy("Address of the webhook"),
-        hosts=(".api.powerplatform.com", ".logic.azure.com", ".powerautomate.com", ".flow.microsoft.com"),
+        hosts=TEAMS_HOSTS,
         help_text=gettext_lazy(
             "Of a workflow made from “Send webhook alerts to a channel”. Whoever knows it can post: keep it secret."
         ),
@@ -44,12 +45,10 @@ class Teams(HttpProvider):
         return [self._outcome(message) for _one in recipients]
 
     def _outcome(self, message: Message) -> Outcome:
-        if not message.parts["subject"].strip() or not paragraphs(message.parts["text"]):
-            return Outcome(error=Permanent("empty", _("There is nothing to post.")))
-        body = json.dumps(envelope(message), ensure_ascii=False).encode()
-        if len(body) > MAX_BYTES:
-            text = _("The message has %(size)d bytes as a card; Teams surely takes %(limit)d. Shorten it.")
-            return Outcome(error=Permanent("too-large", text % {"size": len(body), "limit": MAX_BYTES}))
+        try:
+            body = json.dumps(checked(message), ensure_ascii=False).encode()
+        except Permanent as refused:
+            return Outcome(error=refused)
         try:
             status, said, headers = self.call(
                 "POST", self.config["secret_url"], body, {"Content-Type": "application/json"}
@@ -73,6 +72,18 @@ class Teams(HttpProvider):
         return _(
             "The host of the webhook answers. The webhook itself can only be tested by posting: watch the first one."
         )
+
+
+def checked(message: Message) -> dict[str, Any]:
+    """The envelope of a message. Raises Permanent if Teams might lose it without a word."""
+    if not message.parts["subject"].strip() or not paragraphs(message.parts["text"]):
+        raise Permanent("empty", _("There is nothing to post."))
+    found = envelope(message)
+    size = len(json.dumps(found, ensure_ascii=False).encode())
+    if size > MAX_BYTES:
+        text = _("The message has %(size)d bytes as a card; Teams surely takes %(limit)d. Shorten it.")
+        raise Permanent("too-large", text % {"size": size, "limit": MAX_BYTES})
+    return found
 
 
 def envelope(message: Message) -> dict[str, Any]:

@@ -38,6 +38,10 @@ def fault(message: dict[str, Any]) -> str:
     if len(message["text"]) > 40_000:
         return "msg_too_long"
     for block in blocks:
+        if block["type"] == "context":
+            if not 1 <= len(block["elements"]) <= 10:
+                return "invalid_blocks"
+            continue
         text = block["text"]
         if (block["type"], text["type"]) not in (("header", "plain_text"), ("section", "mrkdwn")):
             return "invalid_blocks"
@@ -48,9 +52,9 @@ def fault(message: dict[str, Any]) -> str:
 
 def mentions(message: dict[str, Any]) -> list[str]:
     """What would notify or link people and channels: <!…>, <@…>, <#…>, and bare names where Slack looks for them."""
-    texts = [message["text"], *(block["text"]["text"] for block in message["blocks"])]
+    texts = [message["text"], *(block["text"]["text"] for block in _worded(message))]
     found = [one for text in texts for one in re.findall(r"<[!@#][^>]*>", text)]
-    parsed = [b["text"]["text"] for b in message["blocks"] if b["type"] == "section" and not b["text"].get("verbatim")]
+    parsed = [b["text"]["text"] for b in _worded(message) if b["type"] == "section" and not b["text"].get("verbatim")]
     if message.get("link_names") or message.get("parse") == "full":
         parsed.append(message["text"])
     return found + [one for text in parsed for one in re.findall(r"[@#]\w+", text)]
@@ -58,6 +62,10 @@ def mentions(message: dict[str, Any]) -> list[str]:
 
 def shown(message: dict[str, Any]) -> str:
     """The words that people read in the blocks, as one text."""
-    text = "\n\n".join(block["text"]["text"] for block in message["blocks"])
+    text = "\n\n".join(block["text"]["text"] for block in _worded(message))
     text = re.sub(r"<(https?://[^>|]+)>", r"\1", text)
     return text.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
+
+
+def _worded(message: dict[str, Any]) -> list[dict[str, Any]]:
+    return [block for block in message["blocks"] if block["type"] != "context"]

@@ -86,6 +86,8 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "slack": {"bot_token": slack.TOKEN, "channel": slack.CHANNEL},
     "slack_webhook": {"secret_url": "https://hooks.slack.com/services/T0/B0/fake"},
     "teams": {"secret_url": f"https://prod-1.westeurope.logic.azure.com{teams.PATH}"},
+    "slack_subscribers": {},
+    "teams_subscribers": {},
     "apprise": {"secret_url": "json://127.0.0.1/fake-path-of-apprise"},
     "amazon_q": {**{k: v for k, v in AWS.items() if k != "region"}, "topic_arn": TOPIC},
     "zendesk": {"subdomain": "example", "email": "agent@example.org", "api_token": zendesk.TOKEN},
@@ -103,6 +105,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
 PUBLIC = {"x": {"consumer_key", "access_token"}}
 # Key → the page in docs/channels that tells of it, where that is not named as its key.
 PAGES = {"outbox_email": "outbox", "outbox_sms": "outbox", "outbox_post": "outbox", "slack_webhook": "slack"}
+PAGES |= {"slack_subscribers": "chat-subscribers", "teams_subscribers": "chat-subscribers"}
 
 # What stands at the other end of a provider: each key is in one of the following five.
 # Those that keep what they are given in the portal's own database.
@@ -130,6 +133,8 @@ HTTP: dict[str, tuple[Callable[[Call], Reply], str]] = {
     "teams": (teams.workflow, "secret_url"),
     "slack": (slack.api, "api"),
     "slack_webhook": (slack.webhook, "secret_url"),
+    "slack_subscribers": (slack.webhook, ""),
+    "teams_subscribers": (teams.workflow, ""),
     "webhook": (lambda _call: Reply(204, b""), ""),
     "webpush": (lambda _call: Reply(201, b""), ""),
     "mastodon": (mastodon.Server(), "server"),
@@ -137,6 +142,8 @@ HTTP: dict[str, tuple[Callable[[Call], Reply], str]] = {
     "zendesk": (zendesk.api, "api"),
     "ticket_webhook": (lambda _call: Reply(204, b""), "url"),
 }
+# Media whose every address is a server of its own.
+STRANGERS = {"webhook", "webpush", "slack", "teams"}
 # Those with another end of their own: the fixtures `working` and `unreachable` name each.
 SPECIAL = {"smtp", "x", "statuspage", "s3"}
 # What a fake AWS answers where the empty shape would not do.
@@ -288,7 +295,7 @@ def people(provider: Provider) -> list[Addressee]:
         return [
             replace(one, address=f"{APPLICATION.replace(':app/', ':endpoint/')}/{n}") for n, one in enumerate(found)
         ]
-    if provider.capabilities.medium in ("webhook", "webpush"):
+    if provider.capabilities.medium in STRANGERS:
         return [
             replace(one, address=f"{provider.peer_url}/{n}", attributes=BROWSER.keys) for n, one in enumerate(found)
         ]
@@ -330,7 +337,7 @@ def send_in_vain(provider: Provider) -> DeliveryError:
         outcomes = provider.send(words(provider), people(provider))
     except DeliveryError as error:
         return error
-    assert provider.capabilities.medium in ("webhook", "webpush")
+    assert provider.capabilities.medium in STRANGERS
     [error] = {str(one.error): one.error for one in outcomes}.values()
     assert error
     return error
@@ -433,7 +440,7 @@ def test_it_raises_when_nobody_is_there(key, unreachable):
     error = send_in_vain(provider)
     if key != "statuspage":  # a path that is a file stays one
         assert type(error) is Transient
-    if provider.capabilities.medium not in ("webhook", "webpush"):  # before there is a recipient, nobody can be asked
+    if provider.capabilities.medium not in STRANGERS:  # before there is a recipient, nobody can be asked
         with pytest.raises(DeliveryError):
             provider.probe()
 
