@@ -46,7 +46,7 @@ class S3Form(aws.AwsForm):
         label=gettext_lazy("Bucket"),
         error_messages={"invalid": gettext_lazy("A bucket's name has 3 to 63 lower-case letters, digits, - and dots.")},
     )
-    prefix = forms.RegexField(
+    folder = forms.RegexField(
         r"^([A-Za-z0-9_-][A-Za-z0-9._-]*/)+$",
         label=gettext_lazy("Folder"),
         required=False,
@@ -63,7 +63,7 @@ class S3Form(aws.AwsForm):
         error_messages={"invalid": gettext_lazy("The ID of a distribution looks like E1A2B3C4D5E6F7.")},
         help_text=gettext_lazy("Optional: its ID. Readers then see a new page within seconds, whatever it had cached."),
     )
-    field_order = ["bucket", "prefix", "distribution_id", "region"]
+    field_order = ["bucket", "folder", "distribution_id", "region"]
 
 
 class S3(aws.AwsProvider):
@@ -79,7 +79,7 @@ class S3(aws.AwsProvider):
 
     @property
     def prefix(self) -> str:
-        return self.config.get("prefix", "")
+        return self.config.get("folder", "")
 
     @cached_property
     def distribution(self) -> Any:

@@ -99,7 +99,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
         "receipts_secret": SECOND_SECRET,
     },
     "statuspage": {"directory": "/nonexistent"},
-    "s3": {**AWS, "bucket": "status", "prefix": "pages/", "distribution_id": ""},
+    "s3": {**AWS, "bucket": "status", "folder": "pages/", "distribution_id": ""},
 }
 # Drawn as passwords, but public parts of a signature: a request carries them, and what is logged of it may.
 PUBLIC = {"x": {"consumer_key", "access_token"}}

@@ -51,7 +51,7 @@ def bucket(moto: str, settings) -> Iterator[Any]:
 
 @pytest.fixture
 def page(bucket, make_provider):
-    return make_provider("s3", bucket="status", prefix="pages/", **KEYS)
+    return make_provider("s3", bucket="status", folder="pages/", **KEYS)
 
 
 def send(page) -> str:
@@ -101,7 +101,7 @@ def test_pages_that_are_gone_go_and_what_is_not_ours_stays(page, bucket):
 
 
 def test_of_two_that_publish_at_once_the_newer_facts_stay(page, bucket, make_provider):
-    other = make_provider("s3", bucket="status", prefix="pages/", **KEYS)
+    other = make_provider("s3", bucket="status", folder="pages/", **KEYS)
 
     def overtake() -> None:
         Facts.files = [("index.html", b"<h1>newer</h1>")]
@@ -135,7 +135,7 @@ def test_the_distribution_forgets_what_it_had(bucket, make_provider):
             "DefaultCacheBehavior": behaviour,
         }
     )["Distribution"]["Id"]
-    page = make_provider("s3", bucket="status", prefix="pages/", distribution_id=made, **KEYS)
+    page = make_provider("s3", bucket="status", folder="pages/", distribution_id=made, **KEYS)
     assert page.probe() == ""
     send(page)
     [one] = cdn.list_invalidations(DistributionId=made)["InvalidationList"]["Items"]
@@ -154,7 +154,7 @@ def test_the_probe_leaves_nothing_behind_and_knows_a_bucket_that_is_not_there(pa
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("bucket", "Status Page"), ("bucket", "a"), ("prefix", "/status"), ("prefix", "../"), ("distribution_id", "e1")],
+    [("bucket", "Status Page"), ("bucket", "a"), ("folder", "/status"), ("folder", "../"), ("distribution_id", "e1")],
 )
 def test_the_form_names_what_cannot_be(field, value):
     form = S3Form({"bucket": "status", "region": "eu-south-1", field: value})
