@@ -1,6 +1,6 @@
 """Declare an incident: one form, and the first draft is there."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -41,13 +41,7 @@ def declare(
 
     Raises NotAllowed. Nothing is public until the draft is approved and published.
     """
-    if not by.has_perm("incidents.declare_incident"):
-        raise NotAllowed(_("%(who)s may not declare incidents.") % {"who": name_of(by)})
-    mine = set(Component.objects.for_user(by, "incidents.operate_component"))
-    if foreign := [str(c) for c in components if c not in mine]:
-        raise NotAllowed(
-            _("%(who)s may not work on incidents of %(names)s.") % {"who": name_of(by), "names": ", ".join(foreign)}
-        )
+    check_may_declare(by, components)
     plan = CommunicationPlan.choose(components, severity)
     with transaction.atomic():
         incident = Incident.objects.create(
@@ -59,13 +53,24 @@ def declare(
             declared_by=by,
         )
         IncidentComponent.objects.bulk_create(IncidentComponent(incident=incident, component=c) for c in components)
-        _fill_roles(incident)
+        fill_roles(incident)
         Decision.objects.create(incident=incident, by=by, verb=Decision.Verb.DECLARE)
         start_draft(incident, by, Stage.INVESTIGATING, {str(c.pk): state for c, state in components.items()})
     return incident
 
 
-def _fill_roles(incident: Incident) -> None:
+def check_may_declare(by: Any, components: Iterable[Component]) -> None:
+    """Raises NotAllowed unless the role and every component are there."""
+    if not by.has_perm("incidents.declare_incident"):
+        raise NotAllowed(_("%(who)s may not declare incidents.") % {"who": name_of(by)})
+    mine = set(Component.objects.for_user(by, "incidents.operate_component"))
+    if foreign := [str(c) for c in components if c not in mine]:
+        raise NotAllowed(
+            _("%(who)s may not work on incidents of %(names)s.") % {"who": name_of(by), "names": ", ".join(foreign)}
+        )
+
+
+def fill_roles(incident: Incident) -> None:
     if incident.plan is None:
         return
     first: dict[str, IncidentRole] = {}
@@ -75,23 +80,30 @@ def _fill_roles(incident: Incident) -> None:
 
 
 def start_draft(
-    incident: Incident, by: Any, stage: str | None = None, component_states: dict[str, str] | None = None
+    incident: Incident,
+    by: Any,
+    stage: str | None = None,
+    component_states: dict[str, str] | None = None,
+    publish_at: datetime | None = None,
 ) -> IncidentUpdate:
     """Begin the next update from the template for its stage; the pending one if there is one already.
 
-    `stage` defaults to the incident's own. Raises NotAllowed, WrongState.
+    `stage` defaults to the incident's own. With `publish_at` it is a planned notice, beside the pending one.
+    Raises NotAllowed, WrongState.
     """
     with transaction.atomic():
         incident = Incident.objects.select_for_update(of=("self",)).select_related("plan").get(pk=incident.pk)
         stage = stage or incident.stage
-        pending = incident.updates.filter(status__in=IncidentUpdate.PENDING).first()
+        pending = incident.updates.filter(status__in=IncidentUpdate.PENDING, publish_at=publish_at).first()
         if pending:
             return pending
         if incident.was_dismissed:
             raise WrongState(_("This incident was closed as declared by mistake; declare a new one."))
         if incident.stage in OVER and stage not in OVER and incident.imported_from:
             raise WrongState(_("This incident was imported and is over; declare a new one."))
-        if component_states is None:
+        if component_states is None and incident.maintenance:
+            component_states = _states_of_work(incident, stage)
+        elif component_states is None:
             component_states = _last_states(incident)
             if stage in OVER:
                 component_states = dict.fromkeys(component_states, ComponentStatus.OPERATIONAL)
@@ -104,8 +116,12 @@ def start_draft(
             stage=stage,
             author=by,
             component_states=component_states,
-            next_update_at=None if stage in OVER else next_promise(plan),
-            expected_resolution_at=None if stage in OVER else incident.expected_resolution_at,
+            next_update_at=None if stage in OVER or incident.maintenance else next_promise(plan),
+            # Work that is done goes on saying until when it was planned.
+            expected_resolution_at=(
+                None if stage in OVER and not incident.maintenance else incident.expected_resolution_at
+            ),
+            publish_at=publish_at,
             ask_feedback=stage == Stage.RESOLVED and not asked,
         )
         update._check_may("write", by)
@@ -124,6 +140,13 @@ def _last_states(incident: Incident) -> dict[str, str]:
     if incident.published_at is None and last:
         return dict(last.component_states)
     return {str(ic.component_id): ic.status for ic in incident.incident_components.all()}
+
+
+def _states_of_work(incident: Incident, stage: str) -> dict[str, str]:
+    """Under maintenance while the work goes on, operational before and after."""
+    under_way = stage in (Stage.IN_PROGRESS, Stage.VERIFYING)
+    state = ComponentStatus.MAINTENANCE if under_way else ComponentStatus.OPERATIONAL
+    return {str(one.component_id): str(state) for one in incident.incident_components.all()}
 
 
 def next_promise(plan: CommunicationPlan | None) -> datetime:

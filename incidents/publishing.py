@@ -39,7 +39,7 @@ def build_manifest(update: IncidentUpdate) -> dict[str, Any]:
      "messages": [{"channel", "locale", "purpose", "content": {"parts", "links"}, "audience"}]}
 
     With a picture, each page has "picture" (UpdatePicture.on_page), and so has the content of messages to channels that
-    carry it (UpdatePicture.frozen).
+    carry it (UpdatePicture.frozen). A planned notice also has "publish_at", the time at which it goes out by itself.
     """
     words = {r.locale: rendering.final_words(r, update) for r in update.renditions.all()}
     chosen = _freeze(choice(update))
@@ -76,6 +76,8 @@ def build_manifest(update: IncidentUpdate) -> dict[str, Any]:
         ),
         "page": page,
         "messages": messages,
+        # Not there at all in others: what waits for approval keeps its hash.
+        **({"publish_at": update.publish_at.isoformat()} if update.publish_at else {}),
     }
 
 

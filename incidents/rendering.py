@@ -38,9 +38,11 @@ VARIABLES = {
     "resolved": gettext_lazy("when it was resolved"),
     "next_update": gettext_lazy("when we promise to speak again"),
     "expected_resolution": gettext_lazy("when we expect it to be resolved, if we know"),
+    "begins": gettext_lazy("when planned maintenance begins, with its day"),
+    "ends": gettext_lazy("when planned maintenance is to end, with its day"),
     "status_url": gettext_lazy("the address of the incident on the status page"),
 }
-LATER = {"next_update", "expected_resolution", "resolved"}
+LATER = {"next_update", "expected_resolution", "resolved", "begins", "ends"}
 STAYS = re.compile(r"\{\{-?\s*(?:%s)\b[^}]*\}\}" % "|".join(sorted(LATER)))
 # Languages that write the names of months and languages with a capital; Django's names have one in every language.
 CAPITAL_MONTHS = ("en", "de")
@@ -147,8 +149,10 @@ def fill(text: str, values: Mapping[str, str]) -> str:
 # ── Values ──────────────────────────────────────────────────────────────────
 
 
-def moment(at: datetime | None, clock: str = "H:i") -> str:
+def moment(at: datetime | None, clock: str = "H:i", always_day: bool = False) -> str:
     """A time with its zone, and its day unless that is today: “14:30 CET”. Empty for None.
+
+    `always_day`: also today, for words that somebody reads on another day.
 
     The zone always: in autumn an hour comes twice, and Django's own format leaves it out exactly then.
     """
@@ -156,7 +160,7 @@ def moment(at: datetime | None, clock: str = "H:i") -> str:
         return ""
     local = timezone.localtime(at)
     time = f"{formats.date_format(local, clock)} {local.tzname()}"
-    if local.date() == timezone.localdate():
+    if local.date() == timezone.localdate() and not always_day:
         return time
     day = formats.date_format(local, "j F" if local.year == timezone.localdate().year else "j F Y")
     capital = (translation.get_language() or "en").startswith(CAPITAL_MONTHS)
@@ -189,12 +193,22 @@ def values(update: IncidentUpdate, locale: str) -> dict[str, str]:
             "components": get_text_list([names[i] for i in ids if i in names], _("and")),
             "state": str(worst.label).lower(),
             "started": moment(incident.started_at),
-            "resolved": moment(incident.resolved_at or timezone.now()) if update.stage == Stage.RESOLVED else "",
+            "resolved": _resolved(update),
             "next_update": moment(update.next_update_at),
             "expected_resolution": moment(update.expected_resolution_at),
             "status_url": status_url(incident),
         }
+        if incident.maintenance:
+            found["begins"] = moment(incident.started_at, always_day=True)
+            found["ends"] = moment(update.expected_resolution_at, always_day=True)
     return {name: text for name, text in found.items() if text}
+
+
+def _resolved(update: IncidentUpdate) -> str:
+    """When it was over; for a notice that goes out by itself, that time."""
+    if update.stage not in (Stage.RESOLVED, Stage.COMPLETED):
+        return ""
+    return moment(update.incident.resolved_at or update.publish_at or timezone.now())
 
 
 # ── Draft ───────────────────────────────────────────────────────────────────
@@ -268,6 +282,12 @@ def times(update: IncidentUpdate, locale: str) -> list[tuple[str, str]]:
     """Label and value of each time that readers look for: how long, and when they hear again."""
     known = values(update, locale)
     with translation.override(locale):
+        if update.incident.maintenance:
+            begins = _("Begins") if update.stage == Stage.SCHEDULED else _("Began")
+            rows = [(begins, known.get("begins"))]
+            if update.stage not in OVER:
+                rows += [(_("Planned end"), known.get("ends")), (_("Next update by"), known.get("next_update"))]
+            return [(label, value) for label, value in rows if value]
         rows = [(_("Began"), known.get("started"))]
         if update.stage in OVER:
             rows.append((_("Resolved"), known.get("resolved")))

@@ -6,7 +6,7 @@ from functools import partial
 from channels import delivery
 from channels.models import Dispatch
 
-from . import confirming, publishing, subscribing
+from . import confirming, planning, publishing, subscribing
 
 FIRST_SECONDS = 1
 log = logging.getLogger(__name__)
@@ -19,7 +19,8 @@ def expand(dispatch_id: int) -> None:
 
 
 def sweep() -> None:
-    """Dispatches that no wake-up reached, and surveys whose time has come."""
+    """Planned notices whose time has come, dispatches that no wake-up reached, and surveys that are due."""
+    planning.publish_due()
     for one in publishing.waiting().select_related("channel"):
         try:
             publishing.expand(one)

@@ -13,7 +13,7 @@ from channels.pictures import MAX_ALT
 from channels.posts import split
 from channels.sms import segments
 from incidents import rendering
-from incidents.models.words import OVER, WORDS, Stage
+from incidents.models.words import MAINTENANCE_STAGES, OVER, WORDS, Stage
 
 from .finding import Finding, Level
 from .prose import BODY, lexicon, plain
@@ -69,6 +69,7 @@ def findings(draft: Draft) -> list[Finding]:
         _placeholders,
         _missing,
         _promise,
+        _window,
         _past,
         _states,
         _languages,
@@ -149,7 +150,7 @@ def _missing(draft: Draft) -> Iterator[Finding]:
 def _promise(draft: Draft) -> Iterator[Finding]:
     """Neither the data nor the words say when readers hear again, or when it will be over."""
     update = draft.update
-    if draft.over or update.next_update_at or update.expected_resolution_at:
+    if draft.over or update.next_update_at or update.expected_resolution_at or update.incident.maintenance:
         return
     for locale, words in draft.words.items():
         lists = lexicon(locale)
@@ -160,12 +161,57 @@ def _promise(draft: Draft) -> Iterator[Finding]:
             yield Finding("missing_promise", locale, "outlook", message, fix)
 
 
+def _window(draft: Draft) -> Iterator[Finding]:
+    """Planned maintenance has a beginning and an end, says both, and is announced while it is ahead."""
+    update, incident, ends = draft.update, draft.update.incident, draft.update.expected_resolution_at
+    if not incident.maintenance or draft.over or update.stage not in MAINTENANCE_STAGES:
+        return
+    if ends is None or ends <= incident.started_at:
+        message = _("When the work ends is not set.")
+        if ends:
+            message = _("The work ends before it begins (%(time)s).") % {"time": rendering.moment(incident.started_at)}
+        fix = _("Set “Planned end” above.")
+        yield Finding("window", "", "expected_resolution_at", message, fix, level=Level.BLOCK)
+    if update.publish_at and update.publish_at <= timezone.now():
+        message = _("Its time, %(time)s, has passed: it does not go out by itself any more.") % {
+            "time": rendering.moment(update.publish_at)
+        }
+        yield Finding("time_passed", "", "", message, _("Publish it by hand, or withdraw it."))
+    if update.stage != Stage.SCHEDULED:
+        return
+    if incident.started_at <= timezone.now():
+        message = _("The work was to begin at %(time)s: it is too late to announce it.") % {
+            "time": rendering.moment(incident.started_at)
+        }
+        fix = _("Withdraw this notice, or say that the work is in progress.")
+        yield Finding("too_late", "", "", message, fix, level=Level.BLOCK)
+    for locale, words in draft.words.items():
+        yield from _window_in_words(draft, locale, words)
+
+
+def _window_in_words(draft: Draft, locale: str, words: Mapping[str, str]) -> Iterator[Finding]:
+    body = " ".join(words[field] for field in BODY)
+    if not body.strip():
+        return
+    names = {m[1] for m in PLACEHOLDER.finditer(body)}
+    clocks = {_minutes(m) for m in CLOCK.finditer(plain(body))}
+    for at, placeholders, message in (
+        (draft.update.incident.started_at, {"begins", "started"}, _("The words do not say when the work begins.")),
+        (draft.update.expected_resolution_at, {"ends", "expected_resolution"}, _("The words do not say when it ends.")),
+    ):
+        if at and not names & placeholders and not clocks & _of_day(at):
+            name = sorted(placeholders)[0]
+            fix = _("Write {{ %(name)s }}: then the words follow the time.") % {"name": name}
+            yield Finding("missing_window", locale, "issue", message, fix, level=Level.BLOCK)
+
+
 def _past(draft: Draft) -> Iterator[Finding]:
     if draft.over:
         return
+    upkeep = draft.update.incident.maintenance
     for field, label in (
         ("next_update_at", _("The next update")),
-        ("expected_resolution_at", _("The expected resolution")),
+        ("expected_resolution_at", _("The planned end") if upkeep else _("The expected resolution")),
     ):
         at = getattr(draft.update, field)
         if at and at <= timezone.now():
@@ -299,6 +345,7 @@ def _filled(draft: Draft, locale: str, field: str) -> set[int]:
     """Times that the placeholders of a text stand for."""
     update = draft.update
     data = {"next_update": update.next_update_at, "expected_resolution": update.expected_resolution_at}
+    data |= {"begins": update.incident.started_at, "ends": update.expected_resolution_at}
     names = {m[1] for m in PLACEHOLDER.finditer(draft.words[locale][field])}
     return {minutes for name in names & set(data) for minutes in _of_day(data[name])}
 

@@ -18,6 +18,7 @@ class Entry:
     description: str
     position: int
     words: dict[tuple[str, str], dict[str, str]]
+    maintenance: bool = False  # planned work rather than an incident
 
 
 def entries() -> list[Entry]:
@@ -36,7 +37,7 @@ def _read(path: Path) -> Entry:
         for stage, text in table.items()
         if isinstance(text, dict)
     }
-    return Entry(path.stem, own["name"], own["description"], data["position"], words)
+    return Entry(path.stem, own["name"], own["description"], data["position"], words, data.get("maintenance", False))
 
 
 @dataclass
@@ -53,6 +54,7 @@ def load(entry: Entry, overwrite: bool = False) -> Loaded:
     """Bring one scenario into the database. Words that differ stay, unless `overwrite` is set."""
     done = Loaded()
     about = {"name": entry.name, "description": entry.description, "position": entry.position}
+    about |= {"maintenance": entry.maintenance}
     scenario, _created = Scenario.objects.get_or_create(slug=entry.slug, defaults=about)
     existing = {(t.stage, t.locale): t for t in scenario.templates.all()}
     for (stage, locale), words in entry.words.items():

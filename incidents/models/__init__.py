@@ -12,11 +12,23 @@ from .plan import CommunicationPlan, MessageTemplate, PlanRole, Role, Scenario
 from .subscription_request import SubscriptionRequest
 from .ticket import IncidentTicket
 from .update import IncidentUpdate, Rendition
-from .words import BADNESS, INCIDENT_STAGES, OVER, WORDS, ComponentStatus, Severity, Stage
+from .words import (
+    BADNESS,
+    INCIDENT_STAGES,
+    MAINTENANCE_STAGES,
+    NOTICE_STAGES,
+    OVER,
+    WORDS,
+    ComponentStatus,
+    Severity,
+    Stage,
+)
 
 __all__ = [
     "BADNESS",
     "INCIDENT_STAGES",
+    "MAINTENANCE_STAGES",
+    "NOTICE_STAGES",
     "OVER",
     "WORDS",
     "CommunicationPlan",

@@ -20,6 +20,7 @@ class Decision(models.Model):
 
     class Verb(models.TextChoices):
         DECLARE = "declare", _("declared the incident")
+        PLAN = "plan", _("planned the maintenance")
         DRAFT = "draft", _("started a draft")
         EDIT = "edit", _("edited the draft")
         SUBMIT = "submit", _("asked for approval")
@@ -30,6 +31,8 @@ class Decision(models.Model):
         RETRY = "retry", _("retried failed deliveries")
         DISMISS = "dismiss", _("closed it as declared by mistake")
         STOP = "stop", _("stopped the sending")
+        RELEASE = "release", _("let it go out by itself at its time")
+        CANCEL = "cancel", _("cancelled the maintenance")
 
     WRITING = (Verb.DRAFT, Verb.EDIT)
 

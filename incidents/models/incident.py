@@ -102,6 +102,8 @@ class Incident(models.Model):
         """`update_due_at` for callers that already know when an update was last published."""
         if self.is_over:
             return None
+        if self.maintenance:
+            return self._maintenance_due()
         if self.published_at and self.next_update_at:
             return self.next_update_at
         if self.plan is None:
@@ -109,6 +111,16 @@ class Incident(models.Model):
         if self.published_at is None:
             return self.declared_at + timedelta(minutes=self.plan.first_update_minutes)
         return (last_told or self.published_at) + timedelta(minutes=self.plan.update_minutes)
+
+    def _maintenance_due(self) -> datetime | None:
+        """Planned work owes nothing before it is announced; then its start, then what it promised, else its end."""
+        if self.published_at is None:
+            return None
+        if self.imported_from:  # its notices go out elsewhere
+            return self.next_update_at
+        if self.stage == Stage.SCHEDULED:
+            return self.started_at
+        return self.next_update_at or self.expected_resolution_at
 
     @property
     def was_dismissed(self) -> bool:

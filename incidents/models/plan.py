@@ -11,7 +11,7 @@ from simple_history.models import HistoricalRecords
 from channels.models import Channel
 
 from .component import ComponentGroup
-from .words import INCIDENT_STAGES, WordsModel
+from .words import INCIDENT_STAGES, NOTICE_STAGES, Stage, WordsModel
 
 
 class Role(models.TextChoices):
@@ -86,6 +86,9 @@ class Scenario(models.Model):
     name = models.CharField(_("name"), max_length=120)
     description = models.CharField(_("when to use it"), max_length=300, blank=True)
     position = models.PositiveSmallIntegerField(_("position"), default=0)
+    maintenance = models.BooleanField(
+        _("planned maintenance"), default=False, help_text=_("Its words announce planned work, its start and its end.")
+    )
 
     class Meta:
         verbose_name = _("scenario")
@@ -95,6 +98,11 @@ class Scenario(models.Model):
     def __str__(self) -> str:
         return self.name
 
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        """The stages that want words."""
+        return NOTICE_STAGES if self.maintenance else INCIDENT_STAGES
+
 
 class MessageTemplate(WordsModel):
     """The words for one scenario at one stage in one language, with {{ placeholders }} (rendering.VARIABLES)."""
@@ -102,7 +110,9 @@ class MessageTemplate(WordsModel):
     scenario = models.ForeignKey(
         Scenario, on_delete=models.CASCADE, related_name="templates", verbose_name=_("scenario")
     )
-    stage = models.CharField(_("stage"), max_length=16, choices=[(s.value, s.label) for s in INCIDENT_STAGES])
+    stage = models.CharField(
+        _("stage"), max_length=16, choices=[(s.value, s.label) for s in (*INCIDENT_STAGES, *NOTICE_STAGES)]
+    )
     locale = models.CharField(_("language"), max_length=8, choices=settings.LANGUAGES)
     updated_at = models.DateTimeField(auto_now=True)
     history = HistoricalRecords()

@@ -71,6 +71,13 @@ class IncidentUpdate(models.Model):
         settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, blank=True, related_name="+"
     )
     published_at = models.DateTimeField(null=True, blank=True)
+    # A planned notice: once approved and let go by somebody who may publish, it goes out by itself at this time.
+    publish_at = models.DateTimeField(_("goes out on"), null=True, blank=True)
+    released_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, blank=True, related_name="+"
+    )
+    # Why it did not go out at its time. Null rather than empty: SQLite would build the table anew, without its guards.
+    hold_reason = models.TextField(_("held back because"), null=True, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(_("last change"), auto_now=True)
     imported = models.BooleanField(default=False, editable=False)  # history from elsewhere: never sent from here
@@ -90,8 +97,13 @@ class IncidentUpdate(models.Model):
             models.UniqueConstraint(fields=["incident", "number"], name="update_number_once"),
             models.UniqueConstraint(
                 fields=["incident"],
-                condition=Q(status__in=["draft", "in_review", "approved"]),
+                condition=Q(status__in=["draft", "in_review", "approved"], publish_at__isnull=True),
                 name="update_one_pending_per_incident",
+            ),
+            models.UniqueConstraint(
+                fields=["incident", "publish_at"],
+                condition=Q(status__in=["draft", "in_review", "approved"], publish_at__isnull=False),
+                name="update_one_planned_per_time",
             ),
             models.CheckConstraint(
                 condition=Q(approved_by__isnull=True) | ~Q(approved_by=F("author")),
@@ -135,8 +147,17 @@ class IncidentUpdate(models.Model):
 
     def overtaken_by(self) -> "IncidentUpdate | None":
         """The latest update that customers were told after this one; None while this is the last word."""
-        later = IncidentUpdate.objects.filter(incident=self.incident_id, number__gt=self.number)
-        return later.filter(status=self.Status.PUBLISHED).order_by("-number").first()
+        published = IncidentUpdate.objects.filter(incident=self.incident_id, status=self.Status.PUBLISHED)
+        # By the time it was said: a planned notice has a lower number than what was written before it went out.
+        later = Q(published_at__gt=self.published_at) | Q(published_at=self.published_at, number__gt=self.number)
+        return published.filter(later).order_by("-published_at", "-number").first()
+
+    @property
+    def goes_by_itself(self) -> bool:
+        """Whether it goes out at `publish_at` without anybody doing anything more."""
+        return bool(
+            self.status == self.Status.APPROVED and self.publish_at and self.released_by_id and not self.hold_reason
+        )
 
     def reach(self) -> "Reach":
         """How many people it goes to now, by channel and language."""
@@ -256,6 +277,23 @@ class IncidentUpdate(models.Model):
             me.approved_count = reach.total
             me.save()
             me._record(by, Decision.Verb.APPROVE, comment)
+            if me.publish_at and me.publish_at > timezone.now() and me.may("publish", by):
+                me._release(by)
+            return self._saved()
+
+    def release(self, by: Any) -> "IncidentUpdate":
+        """Let an approved notice go out by itself at its time, in one's own name. Raises NotAllowed, WrongState."""
+        with transaction.atomic():
+            me = self._locked()
+            me._check_may("publish", by)
+            me._check_status(self.Status.APPROVED)
+            if me.publish_at is None:
+                raise WrongState(_t("This update has no time at which it goes out: publish it."))
+            if me.released_by_id:
+                raise WrongState(_t("Somebody has let it go out by itself already."))
+            if me.publish_at <= timezone.now():
+                raise WrongState(_t("Its time has passed: publish it by hand."))
+            me._release(by)
             return self._saved()
 
     def reject(self, by: Any, comment: str, seen_hash: str | None = None) -> "IncidentUpdate":
@@ -287,6 +325,7 @@ class IncidentUpdate(models.Model):
             me.status = self.Status.PUBLISHED
             me.published_at = timezone.now()
             me.published_by = by
+            me.hold_reason = None
             me.save()
             announce(me, incident)
             dispatch(me)
@@ -438,8 +477,14 @@ class IncidentUpdate(models.Model):
             UpdatePicture.forget(before.picture_id)
         return bool(before or picture)
 
+    def _release(self, by: Any) -> None:
+        self._record(by, Decision.Verb.RELEASE)  # first: the database asks for it
+        self.released_by = by
+        self.save()
+
     def _to_draft(self) -> None:
         """Forget the frozen content and every approval of it."""
+        self.released_by = self.hold_reason = None
         self.status = self.Status.DRAFT
         self.manifest = None
         self.content_hash = self.approved_hash = ""

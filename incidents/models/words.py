@@ -22,6 +22,9 @@ class Stage(models.TextChoices):
 
 
 INCIDENT_STAGES = (Stage.INVESTIGATING, Stage.IDENTIFIED, Stage.MONITORING, Stage.RESOLVED)
+# What planned work goes through; prepared words there are for all but the checks afterwards.
+MAINTENANCE_STAGES = (Stage.SCHEDULED, Stage.IN_PROGRESS, Stage.VERIFYING, Stage.COMPLETED)
+NOTICE_STAGES = (Stage.SCHEDULED, Stage.IN_PROGRESS, Stage.COMPLETED)
 OVER = (Stage.RESOLVED, Stage.POSTMORTEM, Stage.COMPLETED)
 
 

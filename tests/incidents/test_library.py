@@ -10,7 +10,7 @@ from channels.sms import segments
 from incidents import library, rendering
 from incidents.checker import Level, check
 from incidents.declaring import start_draft
-from incidents.models import INCIDENT_STAGES, WORDS, MessageTemplate, Scenario
+from incidents.models import INCIDENT_STAGES, NOTICE_STAGES, OVER, WORDS, MessageTemplate, Scenario
 from tests import make
 
 ENTRIES = library.entries()
@@ -29,8 +29,14 @@ VALUES = {
     "next_update": "24 November, 00:30 CET",
     "expected_resolution": "24 November, 01:15 CET",
     "resolved": "24 November, 01:15 CET",
+    "begins": "23 November, 23:45 CET",
+    "ends": "24 November, 01:15 CET",
     "status_url": "https://status.example.com/incidents/bcdfghjkmnpq/",
 }
+
+
+def stages(entry: library.Entry) -> tuple[str, ...]:
+    return NOTICE_STAGES if entry.maintenance else INCIDENT_STAGES
 
 
 def load(*options: str) -> str:
@@ -42,7 +48,7 @@ def load(*options: str) -> str:
 def test_it_has_words_for_every_stage_in_both_languages():
     assert len(ENTRIES) >= 10
     for entry in ENTRIES:
-        assert set(entry.words) == {(stage.value, locale) for stage in INCIDENT_STAGES for locale in ("en", "it")}
+        assert set(entry.words) == {(stage.value, locale) for stage in stages(entry) for locale in ("en", "it")}
         assert entry.name
         assert entry.description
     assert len({entry.position for entry in ENTRIES}) == len(ENTRIES)
@@ -60,7 +66,7 @@ def test_every_text_is_complete_and_its_placeholders_are_known(entry, stage, loc
 
 @pytest.mark.parametrize(("entry", "stage", "locale"), TEXTS)
 def test_no_text_needs_what_may_be_unknown(entry, stage, locale):
-    over = stage == "resolved"
+    over = stage in OVER
     known = {k: v for k, v in VALUES.items() if k not in {"expected_resolution", "next_update" if over else "resolved"}}
     for field, text in entry.words[stage, locale].items():
         assert "{" not in rendering.fill(text, known), field
@@ -78,7 +84,7 @@ def test_filled_texts_fit_their_channel(entry, stage, locale):
 
 def test_italian_is_not_english():
     for entry in ENTRIES:
-        for stage in INCIDENT_STAGES:
+        for stage in stages(entry):
             english, italian = entry.words[stage, "en"], entry.words[stage, "it"]
             assert [f for f in WORDS if english[f] == italian[f]] == []
 
@@ -89,7 +95,10 @@ def test_it_loads_everything_once():
     again = load()
     assert "8 unchanged" in again
     assert "new" not in again
-    assert MessageTemplate.objects.count() == 8 * Scenario.objects.count() == 8 * len(ENTRIES)
+    planned = Scenario.objects.filter(maintenance=True).count()
+    assert planned == 1
+    assert MessageTemplate.objects.count() == 8 * (len(ENTRIES) - planned) + 6 * planned
+    assert Scenario.objects.count() == len(ENTRIES)
 
 
 @pytest.mark.django_db
@@ -120,7 +129,7 @@ def test_names_follow_the_language_of_the_portal(settings):
 
 
 @pytest.mark.django_db
-@pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.slug)
+@pytest.mark.parametrize("entry", [e for e in ENTRIES if not e.maintenance], ids=lambda entry: entry.slug)
 def test_the_checker_finds_nothing_serious_in_a_draft_as_it_stands(entry):
     library.load(entry)
     by = make.incident_manager()
