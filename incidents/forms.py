@@ -16,7 +16,16 @@ from django.utils.translation import gettext_lazy as _
 from channels.models import Channel, Picture
 from channels.pictures import MAX_ALT, MAX_UPLOAD, BadPicture, Prepared, prepare, too_big
 
-from .models import INCIDENT_STAGES, WORDS, Component, ComponentStatus, IncidentUpdate, Rendition, Stage
+from .models import (
+    INCIDENT_STAGES,
+    MAINTENANCE_STAGES,
+    WORDS,
+    Component,
+    ComponentStatus,
+    IncidentUpdate,
+    Rendition,
+    Stage,
+)
 from .models.words import one_line, plain
 from .rendering import language_name
 
@@ -144,7 +153,10 @@ class ComposeForm(forms.Form):
         }
 
     def _add_facts(self) -> None:
-        stages = [*INCIDENT_STAGES]
+        upkeep = self.update.incident.maintenance
+        stages = [*(MAINTENANCE_STAGES if upkeep else INCIDENT_STAGES)]
+        if self.update.publish_at:
+            stages = []  # what goes out by itself at that time is planned already
         if self.update.stage not in stages:
             stages.append(Stage(self.update.stage))
         self.fields["stage"].choices = [(s.value, s.label) for s in stages]  # type: ignore[attr-defined]
@@ -153,7 +165,7 @@ class ComposeForm(forms.Form):
         self.fields["channels"].queryset = channels.filter(pk__in=words)  # type: ignore[attr-defined]
         self.fields["next_update_at"] = WallTimeField(label=_("Next update by"), was=self.update.next_update_at)
         self.fields["expected_resolution_at"] = WallTimeField(
-            label=_("Expected resolution"), was=self.update.expected_resolution_at
+            label=_("Planned end") if upkeep else _("Expected resolution"), was=self.update.expected_resolution_at
         )
         for component in self.components:
             state = self.update.component_states.get(str(component.pk), ComponentStatus.OPERATIONAL)

@@ -1,6 +1,6 @@
 """The compose page: the words on the left, what each reader will see on the right."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from django.contrib import messages
@@ -32,7 +32,7 @@ from incidents.models import (
 )
 from incidents.models.component import OPERATE
 
-from . import glance, preview
+from . import glance, maintenance, preview
 
 if TYPE_CHECKING:
     from .update import IncidentUpdateAdmin
@@ -130,7 +130,7 @@ def _act(
 def _choose_scenario(request: HttpRequest, update: IncidentUpdate, form: ComposeForm) -> HttpResponse:
     """Give an incident that was declared without a scenario one; an empty draft takes the template's words."""
     chosen = request.POST.get("_scenario", "")
-    scenario = Scenario.objects.filter(pk=int(chosen)).first() if chosen.isdecimal() else None
+    scenario = next((one for one in _scenarios(update) if str(one.pk) == chosen), None)
     if scenario is None:
         raise Refused(_("Choose a scenario from the list."))
     version, pristine = form.cleaned_data["version"], _pristine(form)
@@ -142,6 +142,13 @@ def _choose_scenario(request: HttpRequest, update: IncidentUpdate, form: Compose
             rendering.use_template(update, request.user, update.version)
     messages.success(request, _("The scenario is “%s”.") % scenario)
     return HttpResponseRedirect(url("compose", update))
+
+
+def _scenarios(update: IncidentUpdate) -> Iterable[Scenario]:
+    """Those that an incident without one can still get."""
+    if update.incident.scenario_id:
+        return []
+    return Scenario.objects.filter(maintenance=update.incident.maintenance)
 
 
 def _saved(update: IncidentUpdate) -> HttpResponse:
@@ -202,6 +209,7 @@ def page(
         "error": error,
         "theirs": theirs,
         "sent_back": glance.sent_back(update),
+        "goes_out": maintenance.goes_out(update),
         "zone": timezone.get_current_timezone_name(),
         "language": request.POST.get("_lang") or form.locales[0],
         "show": request.POST.get("_show") or "email",
@@ -244,7 +252,7 @@ def context(update: IncidentUpdate, form: ComposeForm) -> dict[str, Any]:
         "form": form,
         "incident": update.incident,
         # An incident that was declared without a scenario can still get one.
-        "scenarios": [] if update.incident.scenario_id else Scenario.objects.all(),
+        "scenarios": _scenarios(update),
         "languages": _languages(form, twin, renditions, channels, found, drafts),
         "limits": preview.limits(channels if twin.notify else []),
         "audience": preview.audience_in_words(preview.reach_of_draft(twin, renditions, channels)),

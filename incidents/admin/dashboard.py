@@ -14,7 +14,6 @@ from channels.models import Batch, Channel, Dispatch
 from channels.progress import Progress, progress_of
 from channels.tasks import SILENT, worker_seen
 from incidents.models import (
-    INCIDENT_STAGES,
     CommunicationPlan,
     Decision,
     Incident,
@@ -23,6 +22,7 @@ from incidents.models import (
     MessageTemplate,
     Role,
     Scenario,
+    Stage,
 )
 from incidents.models.component import OPERATE
 from incidents.rendering import moment
@@ -38,8 +38,11 @@ def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     incidents = list(glance.with_story(Incident.objects.for_user(user).open())) if sees else []
     sends = user.has_perm("channels.view_dispatch")
     ailing = list(_ailing()) if user.has_perm("channels.view_channel") else []
+    cards = sorted((_card(i, user, mine) for i in incidents), key=_urgency)
     found = {
-        "cards": sorted((_card(i, user, mine) for i in incidents), key=_urgency),
+        "cards": [card for card in cards if not card.ahead],
+        "planned": [card for card in cards if card.ahead],
+        "held": [(card.incident, one) for card in cards for one in card.held],
         "approvals": list(_approvals(user, mine)),
         "returned": list(_returned(user)) if sees else [],
         "flights": _flights(user) if sends else [],
@@ -47,7 +50,7 @@ def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
         "worker_silent": _worker_silent(),
         "may_declare": user.has_perm("incidents.declare_incident"),
     }
-    busy = any(found[key] for key in ("cards", "approvals", "returned", "flights", "ailing"))
+    busy = any(found[key] for key in ("cards", "held", "approvals", "returned", "flights", "ailing"))
     return (
         context
         | found
@@ -75,6 +78,12 @@ class Card:
     worst: str
     words: dict[str, str] = field(default_factory=dict)
     said_at: Any = None
+    held: list[IncidentUpdate] = field(default_factory=list)
+
+    @property
+    def ahead(self) -> bool:
+        """Planned work that has not begun."""
+        return self.incident.maintenance and self.incident.stage == Stage.SCHEDULED
 
 
 def _card(incident: Incident, user: Any, mine: set[int]) -> Card:
@@ -91,12 +100,14 @@ def _card(incident: Incident, user: Any, mine: set[int]) -> Card:
         glance.worst_state(incident),
         glance.words(said) if said else {},
         said.published_at if said else None,
+        glance.held(talk),
     )
 
 
 def _urgency(card: Card) -> Any:
     """The promise that breaks first comes first."""
-    return (card.promise is None, card.promise.at if card.promise else card.since.at)
+    clock = card.promise or card.since
+    return (clock.kind == "since", clock.at)
 
 
 # ── What waits for me ───────────────────────────────────────────────────────
@@ -236,8 +247,10 @@ def _readiness(user: Any) -> list[tuple[bool, str, str]]:
         rows.append((0 < staffed == len(plans), text, glance.link("incidents_communicationplan_changelist")))
     if user.has_perm("incidents.view_messagetemplate"):
         locales = {locale for plan in plans for locale in plan.locales} or {settings.LANGUAGE_CODE}
-        wanted = Scenario.objects.count() * len(INCIDENT_STAGES) * len(locales)
-        there = MessageTemplate.objects.filter(stage__in=INCIDENT_STAGES, locale__in=locales).count()
+        stages = {one.pk: one.stages for one in Scenario.objects.all()}
+        wanted = sum(len(those) for those in stages.values()) * len(locales)
+        written = MessageTemplate.objects.filter(locale__in=locales).values_list("scenario", "stage")
+        there = sum(stage in stages[scenario] for scenario, stage in written)
         text = _("%(there)s of %(wanted)s templates written") % {"there": there, "wanted": wanted}
         rows.append((0 < there == wanted, text, glance.link("incidents_messagetemplate_changelist")))
     return rows

@@ -94,7 +94,10 @@ class DeclareForm(forms.Form):
     """Only the components are needed. `operable` are those this person may work on."""
 
     scenario = forms.ModelChoiceField(
-        Scenario.objects.all(), label=gettext_lazy("What is it like?"), required=False, empty_label=gettext_lazy("None")
+        Scenario.objects.filter(maintenance=False),
+        label=gettext_lazy("What is it like?"),
+        required=False,
+        empty_label=gettext_lazy("None"),
     )
     severity = forms.ChoiceField(label=gettext_lazy("Severity"), choices=Severity.choices, initial=Severity.SEV2)
     title = forms.CharField(label=gettext_lazy("Title"), max_length=200, required=False)

@@ -70,16 +70,21 @@ class Clock:
 
 
 def since(incident: Incident) -> Clock:
-    """How long it has lasted."""
+    """How long it has lasted; for planned work that has not begun, how long until then."""
+    ahead = incident.started_at > timezone.now()
+    if incident.maintenance and (ahead or (incident.stage == Stage.SCHEDULED and not incident.imported_from)):
+        return Clock("until", incident.started_at, incident.declared_at, _("the work begins"))
     return Clock("since", incident.started_at, incident.started_at, _("since it began"))
 
 
 def promise(incident: Incident, last_told: datetime | None) -> Clock | None:
     """When customers must hear (again); None if nothing is promised. `last_told`: the last publication."""
     due = incident.due_after(last_told)
-    if due is None:
+    if due is None or (incident.maintenance and incident.stage == Stage.SCHEDULED):  # since() tells of its start
         return None
     label = _("next update due") if incident.published_at else _("first update due")
+    if incident.maintenance and not incident.next_update_at:
+        label = _("planned end")
     return Clock("until", due, last_told or incident.published_at or incident.declared_at, label)
 
 
@@ -94,8 +99,11 @@ def words(update: IncidentUpdate) -> dict[str, str]:
 
 def said_before(update: IncidentUpdate) -> QuerySet[IncidentUpdate]:
     """What was published about the incident before this update, the latest first."""
-    earlier = IncidentUpdate.objects.filter(incident=update.incident_id, number__lt=update.number)
-    return earlier.filter(status=IncidentUpdate.Status.PUBLISHED).order_by("-number")
+    found = IncidentUpdate.objects.filter(incident=update.incident_id, status=IncidentUpdate.Status.PUBLISHED)
+    if update.published_at:  # not by number alone: a planned notice has its number long before it is said
+        same = Q(published_at=update.published_at, number__lt=update.number)
+        found = found.filter(Q(published_at__lt=update.published_at) | same)
+    return found.exclude(pk=update.pk).order_by("-published_at", "-number")
 
 
 # ── Incidents with what is needed to show them, in a constant number of queries ──
@@ -119,7 +127,36 @@ def with_story(incidents: Any) -> Any:
 
 
 def pending(updates: Iterable[IncidentUpdate]) -> IncidentUpdate | None:
-    return next((u for u in updates if u.status in IncidentUpdate.PENDING), None)
+    """The update that is being written; planned notices stand beside it."""
+    return next((u for u in updates if u.status in IncidentUpdate.PENDING and u.publish_at is None), None)
+
+
+def held(updates: Iterable[IncidentUpdate]) -> list[IncidentUpdate]:
+    """Planned notices that did not go out at their time and wait for a person, the earliest first."""
+    found = [u for u in updates if u.status in IncidentUpdate.PENDING and u.publish_at and why_waits(u)]
+    for one in found:
+        one.why_waits = why_waits(one)  # type: ignore[attr-defined]
+    return sorted(found, key=lambda u: u.publish_at)  # type: ignore[arg-type, return-value]
+
+
+def why_waits(update: IncidentUpdate) -> str:
+    """Why a planned notice whose time has come is not out; empty while all is well."""
+    if update.hold_reason:
+        return update.hold_reason
+    if update.publish_at and update.publish_at <= timezone.now() and update.status != IncidentUpdate.Status.APPROVED:
+        return _("Its time has passed without an approval.")
+    return ""
+
+
+def plan_state(update: IncidentUpdate) -> str:
+    """Where a planned notice stands, in words."""
+    if why_waits(update):
+        return _("Not sent")
+    if update.goes_by_itself:
+        return _("Approved, goes out by itself")
+    if update.status == IncidentUpdate.Status.APPROVED:
+        return _("Approved, nobody has let it go yet")
+    return str(update.get_status_display())
 
 
 def operable(user: Any) -> set[int]:
@@ -234,5 +271,9 @@ def _nothing_pending(incident: Incident, may_write: bool) -> Standing:
     url = link("incidents_incident_write", incident.pk)
     steps = [Step(label, url, post=True, primary=not incident.is_over)]
     if not incident.is_over:
-        steps.append(Step(_("Resolve"), url, post=True, stage=Stage.RESOLVED, primary=False))
+        last = Step(_("Resolve"), url, post=True, stage=Stage.RESOLVED, primary=False)
+        if incident.maintenance:
+            last = Step(_("Complete"), url, post=True, stage=Stage.COMPLETED, primary=False)
+        if not incident.maintenance or incident.stage != Stage.SCHEDULED:
+            steps.append(last)
     return Standing(sentence, steps=tuple(steps))

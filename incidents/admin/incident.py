@@ -23,6 +23,7 @@ from incidents import declaring, linking, rendering
 from incidents.errors import NotAllowed, Problem, Refused, WrongState
 from incidents.models import (
     INCIDENT_STAGES,
+    MAINTENANCE_STAGES,
     OVER,
     Component,
     ComponentGroupObjectPermission,
@@ -33,10 +34,11 @@ from incidents.models import (
     IncidentTicket,
     IncidentUpdate,
     Role,
+    Stage,
 )
 from incidents.models.component import OPERATE
 
-from . import declare, glance
+from . import declare, glance, maintenance
 from .refusal import refused
 
 
@@ -113,7 +115,7 @@ class IncidentAdmin(ReadOnlyAdmin):
             return None
         after = (incident.published_at - incident.started_at).total_seconds()
         # Maintenance is announced ahead, and imported history dates the start at the first update: no delay is known.
-        if after < 0 or (after == 0 and incident.imported_from):
+        if incident.maintenance or after < 0 or (after == 0 and incident.imported_from):
             return None
         return glance.span(after)
 
@@ -123,6 +125,8 @@ class IncidentAdmin(ReadOnlyAdmin):
         wrap = self.admin_site.admin_view
         own = [
             path("declare/", wrap(self.declare_view), name="incidents_incident_declare"),
+            path("plan/", wrap(self.plan_view), name="incidents_incident_plan"),
+            path("<int:pk>/cancel/", wrap(self.cancel_view), name="incidents_incident_cancel"),
             path("<int:pk>/write/", wrap(self.write_view), name="incidents_incident_write"),
             path("<int:pk>/dismiss/", wrap(self.dismiss_view), name="incidents_incident_dismiss"),
             path("<int:pk>/role/", wrap(self.role_view), name="incidents_incident_role"),
@@ -144,6 +148,12 @@ class IncidentAdmin(ReadOnlyAdmin):
     def declare_view(self, request: HttpRequest) -> HttpResponse:
         return declare.view(self, request)
 
+    def plan_view(self, request: HttpRequest) -> HttpResponse:
+        return maintenance.view(self, request)
+
+    def cancel_view(self, request: HttpRequest, pk: int) -> HttpResponse:
+        return maintenance.cancel(request, self._visible(request, pk))
+
     def change_view(self, request: HttpRequest, object_id: str, *args: Any, **kwargs: Any) -> HttpResponse:
         """The incident as a story, newest first."""
         self._visible(request, object_id)
@@ -158,14 +168,20 @@ class IncidentAdmin(ReadOnlyAdmin):
             "incident": incident,
             "since": None if incident.is_over else glance.since(incident),
             "lasted": glance.span((incident.resolved_at - incident.started_at).total_seconds())
-            if incident.resolved_at
+            if incident.resolved_at and not (incident.maintenance and incident.resolved_at < incident.started_at)
             else "",
             "promise": glance.promise(incident, incident.told_at),
             "worst": glance.worst_state(incident),
             "standing": glance.standing(incident, pending, request.user, operates),
-            "story": [entry(u, ds, ps) for u, ds, ps in self._story(incident, updates)],
+            "notices": maintenance.notices(incident, updates),
+            "held": [] if incident.is_over else glance.held(updates),
+            "may_cancel": incident.maintenance
+            and incident.stage == Stage.SCHEDULED
+            and incident.may_dismiss(request.user),
+            "story": [entry(u, ds, ps) for u, ds, ps in self._story(incident, updates) if not maintenance.waits(u)],
             "steps": incident.decisions.filter(update=None).select_related("by").order_by("-id"),
-            "may_dismiss": not (incident.published_at or incident.is_over) and incident.may_dismiss(request.user),
+            "may_dismiss": not (incident.maintenance or incident.published_at or incident.is_over)
+            and incident.may_dismiss(request.user),
             "roles": self._roles(request, incident, operates),
             **self._tickets(request, incident, pending, operates),
             "sees_deliveries": request.user.has_perm("channels.view_dispatch"),
@@ -224,7 +240,7 @@ class IncidentAdmin(ReadOnlyAdmin):
             return HttpResponseRedirect(back)
         stage = request.POST.get("stage") or None
         try:
-            if stage and stage not in INCIDENT_STAGES:
+            if stage and stage not in (MAINTENANCE_STAGES if incident.maintenance else INCIDENT_STAGES):
                 raise Refused(_("There is no stage “%(stage)s”.") % {"stage": stage[:40]})
             draft = declaring.start_draft(incident, request.user, stage)
         except Problem as error:

@@ -16,7 +16,7 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
     user = request.user
 
     here = request.path
-    declaring = here == glance.link("incidents_incident_declare")
+    declaring = here in (glance.link("incidents_incident_declare"), glance.link("incidents_incident_plan"))
 
     def item(title: str, icon: str, view: str, permission: str = "", query: str = "") -> dict[str, Any] | None:
         if permission and not user.has_perm(permission):
@@ -33,6 +33,7 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
             [
                 item(_("Dashboard"), "dashboard", "index"),
                 item(_("Declare an incident"), "add_alert", "incidents_incident_declare", "incidents.declare_incident"),
+                item(_("Plan maintenance"), "event", "incidents_incident_plan", "incidents.declare_incident"),
                 item(_("Incidents"), "crisis_alert", "incidents_incident_changelist", "incidents.view_incident"),
                 item(
                     _("Waiting for approval"),

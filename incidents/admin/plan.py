@@ -22,7 +22,6 @@ from commsportal.users import PortalGroupAdmin, PortalUserAdmin
 from incidents import rendering
 from incidents.errors import NotAllowed
 from incidents.models import (
-    INCIDENT_STAGES,
     OVER,
     WORDS,
     CommunicationPlan,
@@ -320,7 +319,7 @@ class ScenarioAdmin(PortalModelAdmin):
     list_display = ["name", "description", "templates_written"]
     search_fields = ["name", "description"]
     prepopulated_fields = {"slug": ["name"]}
-    fields = ["name", "slug", "description", "position"]
+    fields = ["name", "slug", "description", "maintenance", "position"]
     ordering = ["position", "name"]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Scenario]:
@@ -328,7 +327,7 @@ class ScenarioAdmin(PortalModelAdmin):
 
     @admin.display(description=gettext_lazy("templates"), ordering="written")
     def templates_written(self, scenario: Scenario) -> str:
-        of = len(INCIDENT_STAGES) * len(settings.LANGUAGES)
+        of = len(scenario.stages) * len(settings.LANGUAGES)
         return _("%(written)s of %(of)s") % {"written": scenario.written, "of": of}  # type: ignore[attr-defined]
 
 
@@ -387,5 +386,7 @@ def sample_values() -> dict[str, str]:
         "resolved": "16:20 CET",
         "next_update": "15:00 CET",
         "expected_resolution": "16:30 CET",
+        "begins": _("12 December, 22:00 CET"),
+        "ends": _("13 December, 02:00 CET"),
         "status_url": f"{settings.PORTAL_URL}/incidents/…/",
     }

@@ -6,6 +6,7 @@ from django.contrib import messages
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
 from django.urls import reverse
+from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from channels.models import Channel, Dispatch, Medium
@@ -16,7 +17,7 @@ from incidents.errors import Problem, Refused
 from incidents.models import Component, ComponentStatus, Decision, IncidentUpdate
 from incidents.publishing import Reach
 
-from . import glance, preview
+from . import glance, maintenance, preview
 from .compose import FOLDER, approvers_in_words, url
 
 if TYPE_CHECKING:
@@ -49,11 +50,16 @@ def _decide(request: HttpRequest, update: IncidentUpdate) -> HttpResponse:
         update.reject(request.user, comment, seen_hash=seen)
         messages.success(request, _("Sent back to %(name)s with your comment.") % {"name": glance.name(update.author)})
         return HttpResponseRedirect(reverse("admin:incidents_incident_change", args=[update.incident_id]))
-    if decision not in ("approve", "approve_publish"):
+    if decision not in (("approve",) if update.publish_at else ("approve", "approve_publish")):
         raise Refused(_("Choose: approve or send back."))
     update.approve(request.user, comment, seen_hash=seen, typed_count=_typed_count(request))
     if decision == "approve":
-        messages.success(request, _("Approved. It is not sent yet."))
+        said = _("Approved. It is not sent yet.")
+        if update.goes_by_itself:
+            said = _("Approved. It goes out by itself: %(time)s.") % {
+                "time": rendering.moment(update.publish_at, always_day=True)
+            }
+        messages.success(request, said)
         return HttpResponseRedirect(url("review", update))
     try:
         update.publish(request.user)
@@ -83,6 +89,22 @@ def publish(admin: "IncidentUpdateAdmin", request: HttpRequest, pk: int) -> Http
         return _confirm(admin, request, update, "publish", error)
     messages.success(request, _("Published."))
     return HttpResponseRedirect(url("delivery", update))
+
+
+def release(admin: "IncidentUpdateAdmin", request: HttpRequest, pk: int) -> HttpResponse:
+    """POST lets an approved notice go out by itself at its time."""
+    update = admin.scoped(request, pk)
+    if request.method != "POST":
+        return HttpResponseRedirect(url("review", update))
+    try:
+        update.release(request.user)
+    except Problem as error:
+        update.refresh_from_db()
+        return _page(admin, request, update, error)
+    messages.success(
+        request, _("It goes out by itself: %(time)s.") % {"time": rendering.moment(update.publish_at, always_day=True)}
+    )
+    return HttpResponseRedirect(url("review", update))
 
 
 def withdraw(admin: "IncidentUpdateAdmin", request: HttpRequest, pk: int) -> HttpResponse:
@@ -170,6 +192,14 @@ def _page(
         "can_decide": in_review and may_approve and not wrote,
         "can_send_back": approved and may_approve,
         "can_publish": approved and update.may("publish", user),
+        "goes_out": maintenance.goes_out(update, user),
+        "by_itself": maintenance.will_go(update, user),
+        "why_waits": glance.why_waits(update),
+        "can_release": approved
+        and update.publish_at
+        and not (update.released_by_id or glance.why_waits(update))
+        and update.publish_at > timezone.now()
+        and update.may("publish", user),
         "may_publish": update.may("publish", user),
         "can_edit": update.status in IncidentUpdate.PENDING and update.may("write", user),
         "wrote": wrote,

@@ -22,6 +22,7 @@ PAGES: dict[str, View] = {
     "picture": picture.picture,
     "review": review.review,
     "publish": review.publish,
+    "release": review.release,
     "withdraw": review.withdraw,
 }
 Status = IncidentUpdate.Status

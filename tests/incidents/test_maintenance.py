@@ -1,0 +1,759 @@
+"""Planned maintenance: planned, approved, and going out by itself, or held with its reason."""
+
+import threading
+from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import pytest
+from django.contrib.auth.models import Permission
+from django.db import DatabaseError, IntegrityError, connection, connections, transaction
+from django.test.utils import CaptureQueriesContext
+from django.urls import reverse
+from django.utils import timezone
+
+from channels.models import Channel, Delivery, Dispatch
+from commsportal.demo.build import clock
+from feedback import reports
+from incidents import declaring, library, planning, publishing, roles, tasks
+from incidents.checker import check
+from incidents.errors import NotAllowed, Refused, WrongState
+from incidents.models import Decision, Incident, IncidentUpdate, Scenario, Stage, Subscription
+from incidents.statuspage import live
+from tests import make
+
+pytestmark = pytest.mark.django_db
+DAY = timedelta(days=1)
+HOUR = timedelta(hours=1)
+
+
+@pytest.fixture
+def words(db) -> Scenario:
+    library.load(next(entry for entry in library.entries() if entry.maintenance))
+    return Scenario.objects.get(maintenance=True)
+
+
+@pytest.fixture
+def author(words):
+    make.plan(make.channel())
+    make.recipients(3)
+    return make.incident_manager(username="marta", first_name="Marta", last_name="Rinaldi")
+
+
+@pytest.fixture
+def approver(db):
+    return make.communications_manager(username="paolo", first_name="Paolo", last_name="Neri")
+
+
+@pytest.fixture
+def start() -> datetime:
+    return (timezone.now() + 3 * DAY).replace(second=0, microsecond=0)
+
+
+@pytest.fixture
+def planned(author, start) -> Incident:
+    parts = [make.component("Card payments")]
+    return planning.plan_maintenance(author, "Database upgrade", parts, start, start + 2 * HOUR, DAY)
+
+
+def notice(incident: Incident, stage: str, planned: bool = True) -> IncidentUpdate:
+    return incident.updates.get(stage=stage, publish_at__isnull=not planned)
+
+
+def approve_all(incident: Incident, author, approver) -> None:
+    for update in incident.updates.filter(status="draft").order_by("number"):
+        update.submit(author)
+        update.approve(approver)
+
+
+def announce(incident: Incident, author, approver) -> IncidentUpdate:
+    return make.published(notice(incident, "scheduled", planned=False), approver)
+
+
+def sweep(at: datetime) -> None:
+    with clock(at):
+        tasks.sweep()
+
+
+def states(incident: Incident) -> list[tuple[str, str]]:
+    return list(incident.updates.order_by("number").values_list("stage", "status"))
+
+
+# ── Planning ──
+
+
+def test_it_writes_four_notices_in_each_language(planned, start):
+    assert (planned.maintenance, planned.stage, planned.severity) == (True, "scheduled", "sev4")
+    assert (planned.started_at, planned.expected_resolution_at) == (start, start + 2 * HOUR)
+    rows = planned.updates.order_by("number").values_list("stage", "publish_at")
+    assert list(rows) == [
+        ("scheduled", None),
+        ("scheduled", start - DAY),
+        ("in_progress", start),
+        ("completed", start + 2 * HOUR),
+    ]
+    subjects = {r.locale: r.subject for r in planned.updates.get(number=2).renditions.all()}
+    assert subjects["en"].startswith("Reminder: Planned maintenance")
+    assert subjects["it"].startswith("Promemoria: ")
+    for update in planned.updates.all():
+        assert {r.locale for r in update.renditions.all()} == {"en", "it"}
+        assert all(all(r.words().values()) for r in update.renditions.all())
+        assert [f for f in check(update) if f.level != "hint"] == []
+        assert update.next_update_at is None
+        under_way = "under_maintenance" if update.stage == "in_progress" else "operational"
+        assert set(update.component_states.values()) == {under_way}
+
+
+def test_a_reminder_that_would_be_past_is_left_out(author, start):
+    with clock(start - HOUR):
+        incident = planning.plan_maintenance(author, "Work", [make.component()], start, start + HOUR, DAY)
+    assert [stage for stage, _status in states(incident)] == ["scheduled", "in_progress", "completed"]
+
+
+@pytest.mark.parametrize(
+    ("begins", "ends", "said"),
+    [
+        (-HOUR, HOUR, "is past"),
+        (2 * HOUR, HOUR, "is not after the start"),
+        (2 * HOUR, 2 * HOUR, "is not after the start"),
+        (91 * DAY, 92 * DAY, "more than 90 days ahead"),
+        (DAY, 9 * DAY, "more than 7 days after the start"),
+    ],
+)
+def test_a_window_that_cannot_be_is_refused(author, begins, ends, said):
+    now = timezone.now()
+    with pytest.raises(Refused, match=said):
+        planning.plan_maintenance(author, "Work", [make.component()], now + begins, now + ends)
+    assert not Incident.objects.exists()
+
+
+def test_planning_needs_the_role_and_the_components(author, start):
+    part = make.component()
+    for who in (make.user(roles.MANAGERS, roles.ALL_COMPONENTS), make.user(roles.INCIDENT_MANAGERS)):
+        with pytest.raises(NotAllowed):
+            planning.plan_maintenance(who, "Work", [part], start, start + HOUR)
+    with pytest.raises(Refused, match="at least one component"):
+        planning.plan_maintenance(author, "Work", [], start, start + HOUR)
+    with pytest.raises(Refused, match="title"):
+        planning.plan_maintenance(author, " \n", [part], start, start + HOUR)
+
+
+def test_the_window_may_cross_the_change_of_clocks(author, approver, settings):
+    settings.TIME_ZONE = "Europe/Rome"
+    rome = ZoneInfo("Europe/Rome")
+    begins = datetime(2027, 3, 28, 1, 30, tzinfo=rome)  # at two the clocks go to three
+    ends = datetime(2027, 3, 28, 3, 30, tzinfo=rome)
+    with clock(begins - 3 * DAY), timezone.override(rome):
+        incident = planning.plan_maintenance(author, "Work", [make.component()], begins, ends, DAY)
+        first = notice(incident, "scheduled", planned=False).submit(author)
+    text = first.page["en"]["text"]
+    assert "28 March, 01:30 CET" in text
+    assert "28 March, 03:30 CEST" in text
+    incident.refresh_from_db()
+    assert incident.expected_resolution_at - incident.started_at == HOUR
+
+
+# ── The planned ones are never "the" draft ──
+
+
+def test_an_update_between_is_a_draft_of_its_own(planned, author, approver):
+    announcement = notice(planned, "scheduled", planned=False)
+    assert declaring.start_draft(planned, author) == announcement
+    make.published(announcement, approver)
+    extra = declaring.start_draft(planned, author)
+    assert (extra.number, extra.publish_at, extra.next_update_at) == (5, None, None)
+    assert extra.expected_resolution_at == planned.expected_resolution_at
+    with pytest.raises(IntegrityError), transaction.atomic():
+        IncidentUpdate.objects.create(incident=planned, number=9, stage="scheduled", author=author)
+    with pytest.raises(IntegrityError), transaction.atomic():
+        IncidentUpdate.objects.create(
+            incident=planned, number=9, stage="scheduled", author=author, publish_at=planned.started_at
+        )
+
+
+def test_what_was_said_later_overtakes_whatever_its_number(planned, author, approver, start):
+    approve_all(planned, author, approver)
+    first = notice(planned, "scheduled", planned=False).publish(approver)
+    extra = make.published(declaring.start_draft(planned, author), approver)
+    assert first.overtaken_by() == extra
+    sweep(start - DAY)
+    reminder = planned.updates.get(number=2)
+    assert reminder.status == "published"
+    assert extra.overtaken_by() == reminder
+    assert reminder.overtaken_by() is None
+
+
+def test_dismissing_gives_up_every_notice(planned, author):
+    planned.dismiss(author, "Wrong system.")
+    assert {status for _stage, status in states(planned)} == {"withdrawn"}
+
+
+# ── What is approved ──
+
+
+def test_the_time_is_part_of_what_is_approved_and_of_nothing_else(planned, author, start):
+    begin = notice(planned, "in_progress").submit(author)
+    assert begin.manifest["publish_at"] == start.isoformat()
+    ordinary = make.incident(author, make.component()).updates.get().submit(author)
+    assert "publish_at" not in ordinary.manifest
+    assert publishing.manifest_hash(publishing.build_manifest(ordinary)) == ordinary.content_hash
+
+
+def refused(sql: str, *params) -> bool:
+    try:
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute(sql, params)
+            return False
+    except DatabaseError:
+        return True
+
+
+def test_the_database_holds_the_time_and_the_release(planned, author, approver, start):
+    begin = notice(planned, "in_progress")
+    move = "UPDATE incidents_incidentupdate SET publish_at=%s WHERE id=%s"
+    release = "UPDATE incidents_incidentupdate SET released_by_id=%s WHERE id=%s"
+    assert refused(release, approver.pk, begin.pk)  # a draft
+    begin.submit(author)
+    assert refused(move, start + HOUR, begin.pk)
+    assert refused(release, approver.pk, begin.pk)
+    begin.approve(approver)
+    assert begin.released_by == approver
+    assert refused(move, start + HOUR, begin.pk)
+    assert refused(release, author.pk, begin.pk)  # who decided nothing
+    announce(planned, author, approver)
+    sweep(start)
+    begin.refresh_from_db()
+    assert begin.status == "published"
+    assert refused(move, start + HOUR, begin.pk)
+    assert refused("UPDATE incidents_incidentupdate SET released_by_id=NULL WHERE id=%s", begin.pk)
+
+
+def test_an_update_begins_unreleased_by_raw_row_as_well(planned, author, approver):
+    row = IncidentUpdate(
+        incident=planned,
+        number=9,
+        stage="scheduled",
+        author=author,
+        publish_at=timezone.now() + HOUR,
+        released_by=approver,
+    )
+    with pytest.raises(DatabaseError), transaction.atomic():
+        row.save()
+
+
+def test_words_changed_by_raw_row_take_the_release_back(planned, author, approver):
+    begin = notice(planned, "in_progress").submit(author)
+    begin.approve(approver)
+    begin.renditions.filter(locale="en").update(issue="Other words.")
+    begin.refresh_from_db()
+    assert (begin.status, begin.released_by, begin.approved_by) == ("draft", None, None)
+
+
+def test_four_eyes_stand(planned, author):
+    begin = notice(planned, "in_progress").submit(author)
+    with pytest.raises(NotAllowed):
+        begin.approve(author)
+
+
+def test_an_edit_voids_approval_and_release(planned, author, approver, start):
+    begin = notice(planned, "in_progress").submit(author)
+    begin.approve(approver)
+    begin.edit(author, begin.version, {"en": {"issue": "We have begun to work on Card payments."}})
+    assert (begin.status, begin.released_by) == ("draft", None)
+    announce(planned, author, approver)
+    sweep(start)
+    begin.refresh_from_db()
+    assert begin.status == "draft"
+
+
+def test_who_may_only_approve_does_not_let_it_go(planned, author):
+    able = make.communications_manager()
+    able.groups.set(able.groups.filter(name=roles.ALL_COMPONENTS))
+    able.user_permissions.set(Permission.objects.filter(codename__in=["approve_incidentupdate", "view_incidentupdate"]))
+    begin = notice(planned, "in_progress").submit(author)
+    begin.approve(type(able).objects.get(pk=able.pk))
+    assert begin.released_by is None
+    assert not begin.goes_by_itself
+    with pytest.raises(NotAllowed):
+        begin.release(type(able).objects.get(pk=able.pk))
+    lead = make.communications_manager()
+    begin.release(lead)
+    assert (begin.released_by, begin.goes_by_itself) == (lead, True)
+    assert begin.decisions.filter(verb=Decision.Verb.RELEASE, by=lead, content_hash=begin.approved_hash).count() == 1
+    with pytest.raises(WrongState):
+        begin.release(lead)
+
+
+def test_only_a_planned_notice_can_be_released(planned, author, approver):
+    first = notice(planned, "scheduled", planned=False).submit(author)
+    first.approve(approver)
+    assert first.released_by is None
+    with pytest.raises(WrongState, match="no time"):
+        first.release(approver)
+
+
+# ── Going out ──
+
+
+def test_it_goes_out_from_announcement_to_end_without_anybody(planned, author, approver, start):
+    approve_all(planned, author, approver)
+    sweep(timezone.now())
+    assert "published" not in {status for _stage, status in states(planned)}
+    notice(planned, "scheduled", planned=False).publish(approver)
+    make.deliver()
+    assert Delivery.objects.count() == 3
+    for at, stage, state in (
+        (start - DAY, "scheduled", "operational"),
+        (start + timedelta(minutes=1), "in_progress", "under_maintenance"),
+        (start + 2 * HOUR, "completed", "operational"),
+    ):
+        sweep(at - timedelta(minutes=2))
+        before = planned.updates.filter(status="published").count()
+        sweep(at)
+        sweep(at)  # harmless to repeat
+        assert planned.updates.filter(status="published").count() == before + 1
+        planned.refresh_from_db()
+        assert planned.stage == stage
+        assert planned.incident_components.get().status == state
+    assert planned.resolved_at
+    for update in planned.updates.exclude(publish_at=None):
+        assert (update.status, update.published_by, update.hold_reason) == ("published", approver, None)
+        assert publishing.sent_hash(update) == update.approved_hash
+        assert update.decisions.filter(verb=Decision.Verb.PUBLISH, by=approver).count() == 1
+    end = notice(planned, "completed")
+    assert planned.expected_resolution_at == end.publish_at
+
+
+def held(update: IncidentUpdate) -> str:
+    update.refresh_from_db()
+    assert update.status == "approved"
+    assert not Dispatch.objects.filter(source=f"update:{update.pk}").exists()
+    return update.hold_reason or ""
+
+
+def test_without_an_announcement_nothing_goes_out(planned, author, approver, start):
+    approve_all(planned, author, approver)
+    sweep(start)
+    assert "never told" in held(notice(planned, "in_progress"))
+
+
+def test_what_is_too_late_is_held_and_can_go_out_by_hand(planned, author, approver, start):
+    approve_all(planned, author, approver)
+    notice(planned, "scheduled", planned=False).publish(approver)
+    begin = notice(planned, "in_progress")
+    sweep(start + timedelta(minutes=16))
+    assert "16 minutes late" in held(begin)
+    sweep(start + timedelta(minutes=17))  # it stays with the person
+    with clock(start + timedelta(minutes=20)):
+        begin.publish(approver)
+    assert (begin.status, begin.hold_reason) == ("published", None)
+
+
+def test_a_reminder_never_comes_after_the_work_has_begun(planned, author, approver, start):
+    approve_all(planned, author, approver)
+    notice(planned, "scheduled", planned=False).publish(approver)
+    reminder = planned.updates.get(number=2)
+    sweep(start + timedelta(minutes=1))
+    assert "too late" in held(reminder)
+    with clock(start + timedelta(minutes=2)), pytest.raises(Refused) as caught:
+        reminder.publish(approver)  # nor by hand
+    assert "too_late" in {f.code for f in caught.value.findings}
+
+
+def test_the_end_waits_if_the_start_was_never_published(planned, author, approver, start):
+    approve_all(planned, author, approver)
+    notice(planned, "scheduled", planned=False).publish(approver)
+    sweep(start + HOUR)  # the worker was down
+    sweep(start + 2 * HOUR)
+    assert "start of the work was never published" in held(notice(planned, "completed"))
+
+
+def test_the_end_waits_if_customers_were_told_that_it_lasts_longer(planned, author, approver, start):
+    approve_all(planned, author, approver)
+    notice(planned, "scheduled", planned=False).publish(approver)
+    sweep(start)
+    with clock(start + HOUR):
+        extra = declaring.start_draft(planned, author)
+        assert (extra.stage, set(extra.component_states.values())) == ("in_progress", {"under_maintenance"})
+        extra.edit(author, extra.version, expected_resolution_at=start + 5 * HOUR)
+        make.published(extra, approver)
+    sweep(start + 2 * HOUR)
+    assert "lasts until" in held(notice(planned, "completed"))
+
+
+def test_it_is_held_if_whoever_let_it_go_may_no_longer(planned, author, approver, start):
+    approve_all(planned, author, approver)
+    notice(planned, "scheduled", planned=False).publish(author)
+    approver.is_active = False
+    approver.save()
+    sweep(start)
+    assert "Paolo Neri may not publish" in held(notice(planned, "in_progress"))
+
+
+def test_it_is_held_if_the_audience_is_another_by_then(planned, author, approver, start):
+    approve_all(planned, author, approver)
+    notice(planned, "scheduled", planned=False).publish(approver)
+    make.recipients(400)
+    sweep(start)
+    assert "audience changed" in held(notice(planned, "in_progress"))
+
+
+def test_it_is_held_if_the_checker_blocks_it_by_then(planned, author, approver, start):
+    approve_all(planned, author, approver)
+    notice(planned, "scheduled", planned=False).publish(approver)
+    Channel.objects.update(enabled=False)
+    sweep(start)
+    assert "switched off" in held(notice(planned, "in_progress"))
+
+
+def test_nobody_let_it_go_so_it_is_held(planned, author, approver, start):
+    approve_all(planned, author, approver)
+    notice(planned, "scheduled", planned=False).publish(approver)
+    begin = notice(planned, "in_progress")
+    IncidentUpdate.objects.filter(pk=begin.pk).update(released_by=None)
+    sweep(start)
+    assert "Nobody who may publish" in held(begin)
+
+
+def test_one_that_breaks_does_not_keep_the_others(planned, author, approver, start, monkeypatch, caplog):
+    approve_all(planned, author, approver)
+    notice(planned, "scheduled", planned=False).publish(approver)
+    other = planning.plan_maintenance(author, "Other work", [make.component()], start, start + HOUR)
+    approve_all(other, author, approver)
+    notice(other, "scheduled", planned=False).publish(approver)
+    why = planning.why_held
+    broken = notice(planned, "in_progress").pk
+    monkeypatch.setattr(planning, "why_held", lambda one: 1 / 0 if one.pk == broken else why(one))
+    sweep(start)
+    assert notice(other, "in_progress").status == "published"
+    assert notice(planned, "in_progress").status == "approved"
+    assert f"planned notice {broken} cannot be published" in caplog.text
+
+
+@pytest.mark.postgres_only
+@pytest.mark.django_db(transaction=True)
+def test_of_many_sweeps_at_once_one_publishes(planned, author, approver, start):
+    approve_all(planned, author, approver)
+    notice(planned, "scheduled", planned=False).publish(approver)
+    before = Dispatch.objects.count()
+    gate = threading.Barrier(4)
+
+    def run() -> None:
+        try:
+            gate.wait(10)
+            planning.publish_due()
+        finally:
+            connections.close_all()
+
+    with clock(start):
+        threads = [threading.Thread(target=run) for _n in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+    begin = notice(planned, "in_progress")
+    assert begin.status == "published"
+    assert begin.decisions.filter(verb=Decision.Verb.PUBLISH).count() == 1
+    assert Dispatch.objects.count() == before + 2  # English and Italian
+
+
+def test_notify_off_and_subscribers_without_maintenance_get_nothing(planned, author, approver, start):
+    Subscription.objects.update(maintenance=False)
+    first = notice(planned, "scheduled", planned=False).submit(author)
+    assert first.reach().total == 0
+    first.approve(approver, typed_count=0)
+    first.publish(approver)
+    begin = notice(planned, "in_progress")
+    begin.edit(author, begin.version, notify=False)
+    begin.submit(author).approve(approver)
+    sweep(start)
+    make.deliver()
+    begin.refresh_from_db()
+    assert begin.status == "published"
+    assert not Delivery.objects.exists()
+
+
+# ── Checker ──
+
+
+def test_the_words_must_say_when_it_begins_and_ends(planned, author):
+    first = notice(planned, "scheduled", planned=False)
+    first.edit(author, first.version, {"en": {"issue": "We will work.", "action": "", "outlook": ""}})
+    found = [f for f in check(first) if f.code == "missing_window"]
+    assert [(f.locale, f.blocks) for f in found] == [("en", True), ("en", True)]
+    with pytest.raises(Refused):
+        first.submit(author)
+    clocks = [f"{timezone.localtime(at):%H:%M}" for at in (planned.started_at, planned.expected_resolution_at)]
+    first.edit(author, first.version, {"en": {"issue": f"We will work from {clocks[0]} to {clocks[1]}."}})
+    assert [f for f in check(first) if f.code == "missing_window"] == []
+
+
+def test_the_end_must_be_set_and_lie_after_the_start(planned, author, start):
+    first = notice(planned, "scheduled", planned=False)
+    for wrong in (None, start, start - HOUR):
+        first.edit(author, first.version, expected_resolution_at=wrong)
+        assert "window" in {f.code for f in check(first) if f.blocks}
+
+
+def test_an_incident_is_not_asked_for_a_window(author):
+    assert {"window", "missing_window"}.isdisjoint({f.code for f in check(make.incident(author).updates.get())})
+
+
+# ── Clock and reports ──
+
+
+def test_its_clock_runs_to_its_start_and_then_to_its_end(planned, author, approver, start):
+    assert planned.update_due_at is None
+    approve_all(planned, author, approver)
+    notice(planned, "scheduled", planned=False).publish(approver)
+    planned.refresh_from_db()
+    assert planned.update_due_at == start
+    sweep(start)
+    planned.refresh_from_db()
+    assert planned.update_due_at == start + 2 * HOUR
+    sweep(start + 2 * HOUR)
+    planned.refresh_from_db()
+    assert planned.update_due_at is None
+
+
+def test_reports_count_no_lateness(planned, author, approver, start):
+    approve_all(planned, author, approver)
+    notice(planned, "scheduled", planned=False).publish(approver)
+    sweep(start)
+    sweep(start + 2 * HOUR)
+    with clock(start + DAY):
+        fact = reports.gather(Incident.objects.filter(pk=planned.pk))[0]
+    assert fact.maintenance
+    assert [one.late for one in fact.updates] == [None, None, None]
+    assert fact.silence is None
+
+
+# ── Cancelling ──
+
+
+def test_cancelled_before_anybody_was_told_it_is_just_closed(planned, author, approver, start):
+    approve_all(planned, author, approver)
+    assert planning.cancel_maintenance(planned, author, "Postponed.") is None
+    planned.refresh_from_db()
+    assert planned.was_dismissed
+    sweep(start)
+    assert not Dispatch.objects.exists()
+
+
+def test_cancelled_after_the_announcement_customers_are_told(planned, author, approver, start):
+    approve_all(planned, author, approver)
+    notice(planned, "scheduled", planned=False).publish(approver)
+    with pytest.raises(Refused):
+        planning.cancel_maintenance(planned, author, " ")
+    with pytest.raises(NotAllowed):
+        planning.cancel_maintenance(planned, make.user(roles.MANAGERS, roles.ALL_COMPONENTS), "Postponed.")
+    draft = planning.cancel_maintenance(planned, author, "Postponed.")
+    assert draft is not None
+    assert (draft.stage, draft.status, draft.publish_at) == ("completed", "draft", None)
+    words = {r.locale: r.words() for r in draft.renditions.all()}
+    assert "does not take place" in words["en"]["issue"]
+    assert "non avrà luogo" in words["it"]["issue"]
+    assert [f for f in check(draft) if f.blocks] == []
+    sweep(start)
+    assert planned.updates.filter(status="published").count() == 1
+    with pytest.raises(NotAllowed):
+        draft.submit(author).approve(author)
+    draft.approve(approver)
+    draft.publish(approver)
+    planned.refresh_from_db()
+    assert planned.is_over
+    assert planned.decisions.filter(verb=Decision.Verb.CANCEL, comment="Postponed.").exists()
+
+
+def test_what_has_begun_cannot_be_cancelled(planned, author, approver, start):
+    approve_all(planned, author, approver)
+    notice(planned, "scheduled", planned=False).publish(approver)
+    sweep(start)
+    with pytest.raises(WrongState):
+        planning.cancel_maintenance(planned, author, "Postponed.")
+
+
+# ── The status page ──
+
+
+def test_the_public_api_lists_it_as_upcoming_then_active(planned, author, approver, start, client):
+    def listed(name: str) -> list[dict]:
+        live.look_again()
+        return client.get(f"/api/v2/scheduled-maintenances/{name}.json").json()["scheduled_maintenances"]
+
+    assert listed("upcoming") == []
+    approve_all(planned, author, approver)
+    notice(planned, "scheduled", planned=False).publish(approver)
+    (one,) = listed("upcoming")
+    assert datetime.fromisoformat(one["scheduled_for"]) == start
+    assert datetime.fromisoformat(one["scheduled_until"]) == start + 2 * HOUR
+    assert one["impact"] == "maintenance"
+    sweep(start)
+    assert listed("upcoming") == []
+    (one,) = listed("active")
+    assert one["status"] == "in_progress"
+    html = client.get("/").content.decode()
+    assert "Database upgrade" in html
+
+
+# ── Pages ──
+
+
+def page(name: str, *args) -> str:
+    return reverse(f"admin:{name}", args=args)
+
+
+def local(at: datetime) -> str:
+    return timezone.localtime(at).strftime("%Y-%m-%dT%H:%M")
+
+
+def test_the_form_plans(author, start):
+    part = make.component("Card payments")
+    browser = make.client(author)
+    assert "Plan maintenance" in browser.get("/admin/").content.decode()
+    html = browser.get(page("incidents_incident_plan")).content.decode()
+    assert "Card payments" in html
+    data = {
+        "components": [part.pk],
+        "title": "Database upgrade",
+        "starts_at": local(start),
+        "ends_at": local(start + HOUR),
+        "reminder": "24",
+    }
+    answer = browser.post(page("incidents_incident_plan"), data, follow=True)
+    html = answer.content.decode()
+    assert Incident.objects.get().updates.count() == 4
+    for said in ("4 notices are written", "Announcement", "Reminder", "In progress", "Completed", "the work begins"):
+        assert said in html
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"components": []}, "Choose at least one component"),
+        ({"title": ""}, "Give the maintenance a title"),
+        ({"starts_at": ""}, "Say when the work begins"),
+        ({"ends_at": ""}, "Say when the work is to end"),
+        ({"starts_at": "soon"}, "is no time"),
+        ({"starts_at": "2020-01-01T10:00"}, "is past"),
+        ({"reminder": "7"}, "7"),
+        ({"components": ["x"]}, "x"),
+        ({"components": ["999999"]}, "999999"),
+    ],
+)
+def test_the_form_says_what_is_wrong_and_saves_nothing(author, start, changed, said):
+    data = {
+        "components": [make.component().pk],
+        "title": "W",
+        "starts_at": local(start),
+        "ends_at": local(start + HOUR),
+    }
+    answer = make.client(author).post(page("incidents_incident_plan"), data | changed)
+    assert answer.status_code == 422
+    assert said in answer.content.decode()
+    assert not Incident.objects.exists()
+
+
+def test_the_form_is_for_those_who_declare(words):
+    reader = make.client(make.user(roles.MANAGERS))
+    assert reader.get(page("incidents_incident_plan")).status_code == 403
+    assert "Plan maintenance" not in reader.get("/admin/").content.decode()
+
+
+def test_review_says_when_it_goes_out_and_approves_for_that_time(planned, author, approver, start):
+    begin = notice(planned, "in_progress").submit(author)
+    browser, url = make.client(approver), page("incidents_incidentupdate_review", begin.pk)
+    html = browser.get(url).content.decode()
+    assert "Once approved, it goes out by itself on" in html
+    assert "Approve and send now" not in html
+    assert browser.post(url, {"decision": "approve_publish", "seen_hash": begin.content_hash}).status_code == 422
+    answer = browser.post(url, {"decision": "approve", "seen_hash": begin.content_hash}, follow=True)
+    assert "It goes out by itself" in answer.content.decode()
+    assert "Send it before its time" in answer.content.decode()
+    begin.refresh_from_db()
+    assert begin.released_by == approver
+    confirm = browser.get(page("incidents_incidentupdate_publish", begin.pk)).content.decode()
+    assert "It was planned for" in confirm
+
+
+def test_somebody_else_lets_it_go_by_a_button(planned, author, approver):
+    begin = notice(planned, "in_progress").submit(author)
+    begin.approve(approver)
+    IncidentUpdate.objects.filter(pk=begin.pk).update(released_by=None)
+    browser, url = make.client(author), page("incidents_incidentupdate_review", begin.pk)
+    assert "Let it go out by itself" in browser.get(url).content.decode()
+    assert browser.get(page("incidents_incidentupdate_release", begin.pk)).status_code == 302
+    browser.post(page("incidents_incidentupdate_release", begin.pk))
+    begin.refresh_from_db()
+    assert begin.released_by == author
+    assert make.client(author).post(page("incidents_incidentupdate_release", begin.pk)).status_code == 409
+
+
+def test_what_is_held_is_shown_loudly_with_its_reason(planned, author, approver, start):
+    approve_all(planned, author, approver)
+    notice(planned, "scheduled", planned=False).publish(approver)
+    sweep(start + HOUR)
+    for url in ("/admin/", page("incidents_incident_change", planned.pk)):
+        html = make.client(author).get(url).content.decode()
+        assert 'role="alert"' in html
+        assert "60 minutes late" in html
+    html = make.client(author).get(page("incidents_incidentupdate_review", notice(planned, "in_progress").pk)).content
+    assert "60 minutes late" in html.decode()
+
+
+def test_a_notice_that_nobody_approved_in_time_is_shown_too(planned, author, approver, start):
+    announce(planned, author, approver)
+    with clock(start + timedelta(minutes=1)):
+        html = make.client(author).get(page("incidents_incident_change", planned.pk)).content.decode()
+    assert "passed without an approval" in html
+
+
+def test_compose_offers_the_stages_of_maintenance(planned, author, approver):
+    first = notice(planned, "scheduled", planned=False)
+    html = make.client(author).get(page("incidents_incidentupdate_compose", first.pk)).content.decode()
+    choices = html.split('name="stage"')[1].split("</select>")[0]
+    assert [v for v in Stage.values if f'value="{v}"' in choices] == [
+        "scheduled",
+        "in_progress",
+        "verifying",
+        "completed",
+    ]
+    begin = notice(planned, "in_progress")
+    html = make.client(author).get(page("incidents_incidentupdate_compose", begin.pk)).content.decode()
+    assert html.split('name="stage"')[1].split("</select>")[0].count("<option") == 1
+    assert "goes out by itself on" in html
+    assert "Planned end" in html
+
+
+def test_cancel_from_the_page(planned, author, approver):
+    announce(planned, author, approver)
+    browser = make.client(author)
+    assert "Cancel the maintenance" in browser.get(page("incidents_incident_change", planned.pk)).content.decode()
+    assert browser.get(page("incidents_incident_cancel", planned.pk)).status_code == 302
+    answer = browser.post(page("incidents_incident_cancel", planned.pk), {"reason": "Postponed."}, follow=True)
+    assert "does not take place" in answer.content.decode()
+    assert make.client(author).post(page("incidents_incident_cancel", planned.pk), {"reason": ""}).status_code == 422
+
+
+def test_pages_take_a_constant_number_of_queries(planned, author, start):
+    browser = make.client(author)
+    for url in ("/admin/", page("incidents_incident_change", planned.pk), page("incidents_incident_plan")):
+        browser.get(url)
+        with CaptureQueriesContext(connection) as first:
+            browser.get(url)
+        for n in range(3):
+            planning.plan_maintenance(author, f"More {n}", [make.component()], start, start + HOUR, DAY)
+        with CaptureQueriesContext(connection) as second:
+            browser.get(url)
+        assert len(second) == len(first), url
+
+
+def test_it_speaks_italian(planned, author, approver, start):
+    announce(planned, author, approver)
+    browser = make.client(author)
+    browser.cookies["django_language"] = "it"
+    for url, said in (
+        (page("incidents_incident_plan"), "Pianifica una manutenzione"),
+        (page("incidents_incident_change", planned.pk), "Promemoria"),
+        ("/admin/", "Manutenzione programmata"),
+    ):
+        assert said in browser.get(url).content.decode()
