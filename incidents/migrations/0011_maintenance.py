@@ -88,40 +88,40 @@ RULES = [
         "a notice goes out by itself only in the name of somebody who let exactly this content go",
     ),
 ]
-VOID_BEFORE = guards.VOID
-VOID_NOW = VOID_BEFORE.replace("status = 'draft',", "status = 'draft', released_by_id = NULL, hold_reason = NULL,")
-assert VOID_NOW != VOID_BEFORE
+VOID_NOW = guards.VOID.replace("status = 'draft',", "status = 'draft', released_by_id = NULL, hold_reason = NULL,")
+assert VOID_NOW != guards.VOID
 VOIDS = [(guards.VOIDS, "incidents_rendition"), (pictures.VOIDS, pictures.TABLE)]
 
 
 def create(apps, schema_editor):
     guards.drop_guards(schema_editor, [rule for rule in RULES if rule[0] in REPLACED], [], "")
     guards.create_guards(schema_editor, RULES, [], "")
-    _voids(schema_editor, VOID_NOW)
+    _voids(schema_editor)
 
 
-def drop(apps, schema_editor):
+def drop_all(apps, schema_editor):
+    """Going back, SQLite builds the table anew without the column, which no guard may look at meanwhile."""
     guards.drop_guards(schema_editor, RULES, [], "")
-    guards.create_guards(schema_editor, [rule for rule in guards.RULES if rule[0] in REPLACED], [], "")
-    _voids(schema_editor, VOID_BEFORE)
-
-
-def remake_all(apps, schema_editor):
-    """Going back, SQLite builds the table anew without the column, and so without its guards."""
     for module in (guards, pictures):
         module.drop(apps, schema_editor)
+
+
+def create_old(apps, schema_editor):
+    """The last step of going back: every guard as it was before."""
+    for module in (guards, pictures):
         module.create(apps, schema_editor)
 
 
-def _voids(schema_editor, void):
-    """The triggers that make an update a draft again, with another way to do so."""
+def _voids(schema_editor):
+    """The triggers that make an update a draft again, so that they take the release back as well."""
+    before = guards.VOID
     for voids, table in VOIDS:
         guards.drop_guards(schema_editor, [], voids, table)
-        guards.VOID = void
+        guards.VOID = VOID_NOW
         try:
             guards.create_guards(schema_editor, [], voids, table)
         finally:
-            guards.VOID = VOID_BEFORE
+            guards.VOID = before
 
 
 class Migration(migrations.Migration):
@@ -131,7 +131,7 @@ class Migration(migrations.Migration):
     ]
 
     operations = [
-        migrations.RunPython(migrations.RunPython.noop, remake_all),
+        migrations.RunPython(migrations.RunPython.noop, create_old),
         migrations.AddField(
             model_name="incidentupdate",
             name="publish_at",
@@ -194,5 +194,5 @@ class Migration(migrations.Migration):
                 name="update_one_planned_per_time",
             ),
         ),
-        migrations.RunPython(create, drop),
+        migrations.RunPython(create, drop_all),
     ]
