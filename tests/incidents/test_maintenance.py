@@ -668,7 +668,7 @@ def test_review_says_when_it_goes_out_and_approves_for_that_time(planned, author
     assert browser.post(url, {"decision": "approve_publish", "seen_hash": begin.content_hash}).status_code == 422
     answer = browser.post(url, {"decision": "approve", "seen_hash": begin.content_hash}, follow=True)
     assert "It goes out by itself" in answer.content.decode()
-    assert "Send it before its time" in answer.content.decode()
+    assert "Send it now…" in answer.content.decode()
     begin.refresh_from_db()
     assert begin.released_by == approver
     confirm = browser.get(page("incidents_incidentupdate_publish", begin.pk)).content.decode()
