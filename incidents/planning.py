@@ -179,10 +179,12 @@ def why_held(update: IncidentUpdate) -> str:
         return _("Customers were never told of this maintenance: its announcement is not published.")
     if update.stage == Stage.IN_PROGRESS and incident.stage != Stage.SCHEDULED:
         return _("The start was published already.")
+    expected = incident.expected_resolution_at
+    if update.stage != Stage.COMPLETED and expected != update.expected_resolution_at:
+        return _("Customers were told of another end since: %(time)s.") % {"time": rendering.moment(expected)}
     if update.stage == Stage.COMPLETED:
         if incident.stage not in (Stage.IN_PROGRESS, Stage.VERIFYING):
             return _("The start of the work was never published.")
-        expected = incident.expected_resolution_at
         if expected and update.publish_at and expected > update.publish_at:
             return _("Customers were told since that the work lasts until %(time)s.") % {
                 "time": rendering.moment(expected)

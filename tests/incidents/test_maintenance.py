@@ -380,6 +380,16 @@ def test_the_end_waits_if_customers_were_told_that_it_lasts_longer(planned, auth
     assert "lasts until" in held(notice(planned, "completed"))
 
 
+def test_the_start_waits_if_customers_were_told_of_another_end(planned, author, approver, start):
+    approve_all(planned, author, approver)
+    notice(planned, "scheduled", planned=False).publish(approver)
+    extra = declaring.start_draft(planned, author)
+    extra.edit(author, extra.version, expected_resolution_at=start + 5 * HOUR)
+    make.published(extra, approver)
+    sweep(start)
+    assert "another end since" in held(notice(planned, "in_progress"))
+
+
 def test_it_is_held_if_whoever_let_it_go_may_no_longer(planned, author, approver, start):
     approve_all(planned, author, approver)
     notice(planned, "scheduled", planned=False).publish(author)
