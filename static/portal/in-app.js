@@ -83,10 +83,11 @@
   const tone = (one) => (one.over ? "over" : one.impact || "major");
   const say = (one, headline) => {
     const own = { lang: one.language, dir: "auto" };
-    const at = new Date(one.at).toLocaleString(lang, { dateStyle: "medium", timeStyle: "short" });
+    const clock = { hour: "2-digit", minute: "2-digit", timeZoneName: "short" };
+    const at = new Date(one.at).toLocaleString(lang, { day: "numeric", month: "short", ...clock });
     const time = make("time", { datetime: one.at, dir: "auto" }, at);
     const state = make("small", {}, ...(one.over ? [OVER, " · "] : []), time);
-    return [make(headline, own, one.subject), state, make("p", own, one.text)];
+    return [make(headline, own, one.subject), state, make("p", own, one.text.replace(one.url, ""))]; // it is behind the link
   };
 
   const sheet = new CSSStyleSheet();
