@@ -8,6 +8,7 @@ urlpatterns: list[URLPattern] = [
     path("pictures/<str:name>", views.picture, name="status-picture"),
     path("history/", views.history, name="status-history"),
     path("subscribe/", subscribe.subscribe, name="subscribe"),
+    path("push-worker.js", subscribe.push_worker, name="push-worker"),
     path("subscribe/sent/", subscribe.sent, name="subscribe-sent"),
     path("subscribe/confirm/<str:token>/", subscribe.confirm, name="subscribe-confirm"),
     path("subscription/<str:token>/", subscribe.manage, name="subscription"),
