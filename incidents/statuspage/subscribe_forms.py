@@ -1,5 +1,6 @@
 """What readers fill in to hear from us: no cookie stands behind it, so the form carries a signed time of its own."""
 
+import logging
 from base64 import urlsafe_b64decode
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from channels.models import Channel, Medium
 from incidents.models import Component, ComponentGroup, Severity
 from incidents.subscribing import MEDIA
 
+log = logging.getLogger(__name__)
 FORM_SALT = "incidents.subscribe"
 MIN_AGE = 2  # seconds that a person takes at least
 MAX_AGE = 24 * 3600  # seconds that the page may stay open
@@ -60,7 +62,15 @@ def offered() -> Offer:
     on = [(channel, channel.capabilities) for channel in Channel.objects.filter(enabled=True).order_by("pk")]
     served = {can.medium: channel for channel, can in reversed(on) if can and not can.broadcast}
     push = served.get(Medium.WEBPUSH)
-    return Offer([one for one in MEDIA if one in served], push.get_provider().public_key() if push else "")
+    return Offer([one for one in MEDIA if one in served], _push_key(push) if push else "")
+
+
+def _push_key(channel: Channel) -> str:
+    try:
+        return channel.get_provider().public_key()
+    except Exception as error:  # settings it cannot read, as after a lost key: the other ways are offered all the same
+        log.error("channel %s gives no key for browsers: %s", channel, channel.mask(repr(error)))
+        return ""
 
 
 class ChoiceForm(forms.Form):

@@ -359,6 +359,13 @@ def test_the_address_of_a_browser_is_a_secure_one(client, address):
     assert answer.status_code == 422
 
 
+def test_a_channel_whose_credentials_are_lost_takes_nothing_else_away(client, email):
+    make.channel("webpush", config={"contact_email": "ops@example.com"}, secrets={})
+    page = client.get("/subscribe/")
+    assert page.status_code == 200
+    assert "subscribe.js" not in page.content.decode()
+
+
 def test_a_browser_is_not_offered_without_a_channel(client, email):
     answer = client.post("/subscribe/", filled(medium="webpush", address=ENDPOINT, **Browser().keys))
     assert answer.status_code == 422
