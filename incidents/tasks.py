@@ -6,7 +6,7 @@ from functools import partial
 from channels import delivery
 from channels.models import Dispatch
 
-from . import confirming, publishing, subscribing
+from . import confirming, publishing, subscriber_import, subscribing
 
 FIRST_SECONDS = 1
 log = logging.getLogger(__name__)
@@ -36,3 +36,4 @@ def sweep_requests() -> None:
     """Confirmations that no wake-up reached, and addresses that are needed no more."""
     confirming.send_waiting()
     subscribing.forget()
+    subscriber_import.forget()
