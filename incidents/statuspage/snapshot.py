@@ -95,6 +95,10 @@ def take(of_version: str | None = None) -> Snapshot:
         documents += [reverse(f"status-{kind}") for kind in feeds.FEEDS]
         for path in documents:
             pages[address(path)] = _page(path)
+        feed = reverse("in_app")
+        pages[address(feed)] = _page(feed)
+        for language, _label in settings.LANGUAGES:
+            pages[address(feed, language, asked=True)] = _page(feed, language, asked=True)
         for path in (reverse("status"), reverse("status-history")):
             pages |= _in_all_languages(path)
         for one in shown.incidents:
