@@ -212,7 +212,9 @@ def _index(rows: Iterable[tuple[int, str, str]]) -> dict[str, int]:
 
 def apply(one: SubscriberImport, fingerprint: str) -> Counts:
     """Do what the dry run with this fingerprint showed, all or nothing. Raises WrongState if it is no longer true."""
-    changed = WrongState(_("Subscribers changed since this was shown. Go back, look at what it would do now, and confirm that."))
+    changed = WrongState(
+        _("Subscribers changed since this was shown. Go back, look at what it would do now, and confirm that.")
+    )
     try:
         with transaction.atomic():
             me = SubscriberImport.objects.select_for_update().get(pk=one.pk)
