@@ -1,8 +1,8 @@
 """How each component fared over the last 90 days, as the published updates said.
 
 An update's states hold until the next published update of its incident; of overlapping incidents the worst counts.
-Downtime is weighed as Statuspage documents it for its uptime showcase: a partial outage counts 30 % of a major one, and
-degraded performance and maintenance count nothing.
+A partial outage counts 30 % of a major one (as Instatus, for one, documents of its own); degraded performance and
+maintenance count nothing.
 """
 
 from collections import Counter, defaultdict
@@ -20,15 +20,16 @@ from incidents.models import BADNESS, OVER, Component, ComponentStatus, Incident
 from .facts import public, published
 
 DAYS = 90
+STEP = timedelta(minutes=10)  # what is going on counts until the end of these: a page that changes by itself is no news
 _WEIGHT = {ComponentStatus.MAJOR: 10, ComponentStatus.PARTIAL: 3}  # tenths
 _UP = ComponentStatus.OPERATIONAL
 # How tall the bar of a day is, of 32; the same as in status.css.
 HEIGHT = {
     "unknown": 2,
-    "operational": 10,
-    "under_maintenance": 14,
-    "degraded_performance": 18,
-    "partial_outage": 25,
+    "operational": 16,
+    "under_maintenance": 20,
+    "degraded_performance": 24,
+    "partial_outage": 28,
     "major_outage": 32,
 }
 
@@ -60,12 +61,24 @@ class Day:
         """Whole minutes of each state; what was shorter than one still counts as one."""
         return {state: max(1, seconds // 60) for state, seconds in self.seconds.items()}
 
+    @property
+    def trouble(self) -> list[tuple[ComponentStatus, int]]:
+        """State and minutes of all but operation, the worst first."""
+        found = [(state, n) for state, n in self.minutes.items() if state != _UP]
+        return sorted(found, key=lambda pair: BADNESS[pair[0]], reverse=True)
+
 
 @dataclass(frozen=True)
 class Uptime:
     """The days of a component, oldest first."""
 
     days: list[Day]
+
+    @property
+    def since(self) -> date | None:
+        """The first day of which anything is known; None if that is the first of all, or there is none."""
+        first = next((day.date for day in self.days if day.seconds), None)
+        return None if first == self.days[0].date else first
 
     @property
     def troubled(self) -> list[Day]:
@@ -166,6 +179,7 @@ def _pieces(
 def read_uptime(components: Iterable[Component]) -> dict[int, Uptime]:
     """Component id → how it fared. Two queries."""
     now, zone = timezone.now(), timezone.get_default_timezone()
+    now += STEP - timedelta(minutes=now.minute % 10, seconds=now.second, microseconds=now.microsecond)
     start = midnights(now, zone)[0]
     heard = published().filter(published_at__gte=start).values("incident")
     shown: Iterable[IncidentUpdate] = (
@@ -179,10 +193,8 @@ def read_uptime(components: Iterable[Component]) -> dict[int, Uptime]:
         for one in shown
         if one.published_at
     ]
-    # What was imported tells of the time before the component was entered here.
-    imported = IncidentComponent.objects.filter(incident__in=public().exclude(imported_from=None).values("pk"))
-    first = dict(
-        imported.values_list("component_id").annotate(at=Min("incident__started_at")).values_list("component_id", "at")
-    )
+    # Incidents, imported ones for the most part, tell of the time before the component was entered here.
+    hit = IncidentComponent.objects.filter(incident__in=public().values("pk")).values_list("component_id")
+    first = dict(hit.annotate(at=Min("incident__started_at")).values_list("component_id", "at"))
     known = {one.pk: min(one.created_at, first.get(one.pk) or one.created_at) for one in components}
     return measure(rows, known, now, zone)

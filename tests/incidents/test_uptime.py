@@ -123,7 +123,7 @@ def test_bars_stand_where_their_days_are_and_the_days_with_trouble_are_listed_ne
     uptime = fared(
         Row(1, at(2), "investigating", {1: "major_outage"}), Row(1, at(3, 1), "resolved", {1: "operational"})
     )
-    assert dict(uptime.bars) == {"operational": "M0 27h3M12 27h27", "major_outage": "M4 16h7"}
+    assert dict(uptime.bars) == {"operational": "M0 24h3M12 24h27", "major_outage": "M4 16h7"}
     assert [day.date.day for day in uptime.troubled] == [3, 2]
 
 
