@@ -225,7 +225,10 @@ class SubscriberAdmin(RecipientAdmin):
         if not self.has_erase_permission(request):
             raise PermissionDenied
         if request.method == "POST":
-            kept = erasing.erase(person, _who(request))
+            try:
+                kept = erasing.erase(person, _who(request))
+            except Recipient.DoesNotExist:  # somebody else was faster
+                raise Http404 from None
             text = _("Erased. %(n)d messages stay on record without the person, and the address stays stopped.")
             messages.success(request, text % {"n": kept})
             return HttpResponseRedirect(glance.link("channels_recipient_changelist"))
