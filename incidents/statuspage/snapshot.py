@@ -4,7 +4,7 @@
 
 <directory>/index.html, incidents/<uid>/index.html, history/index.html   in the default language
 <directory>/<language>/…                                                 the same in each language
-<directory>/api/v2/….json, history.atom, history.rss, static/portal/status.css, .js and the icon
+<directory>/api/v2/….json, history.atom, history.rss, maintenance.ics, static/portal/status.css, .js and the icon
 <directory>/pictures/<sha256>.png or .jpg                                those that these pages show
 """
 
@@ -93,6 +93,7 @@ def take(of_version: str | None = None) -> Snapshot:
         pages: dict[str, Page] = {}
         documents = [reverse(f"api-{name}") for name in api.DOCUMENTS]
         documents += [reverse(f"status-{kind}") for kind in feeds.FEEDS]
+        documents.append(reverse("status-calendar"))
         for path in documents:
             pages[address(path)] = _page(path)
         feed = reverse("in_app")
