@@ -1,6 +1,6 @@
 from django.urls import URLPattern, path
 
-from . import api, calendar, feeds, subscribe, views
+from . import api, badges, calendar, feeds, subscribe, views
 
 urlpatterns: list[URLPattern] = [
     path("", views.index, name="status"),
@@ -13,6 +13,8 @@ urlpatterns: list[URLPattern] = [
     path("subscribe/confirm/<str:token>/", subscribe.confirm, name="subscribe-confirm"),
     path("subscription/<str:token>/", subscribe.manage, name="subscription"),
     *(path(f"history.{kind}", feeds.view, {"kind": kind}, name=f"status-{kind}") for kind in feeds.FEEDS),
+    path("badge.svg", badges.view, name="status-badge"),
+    path("badge/<slug:uid>.svg", badges.view, name="status-component-badge"),
     path("maintenance.ics", calendar.view, name="status-calendar"),
     *(path(f"api/v2/{name}.json", api.view, {"name": name}, name=f"api-{name}") for name in api.DOCUMENTS),
 ]
