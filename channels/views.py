@@ -145,6 +145,9 @@ def _resume(person: Recipient) -> str:
 
 
 def veiled(address: str) -> str:
-    """Enough of an address to recognise one's own: n•••@example.com, •••4567."""
+    """Enough of an address to recognise one's own: n•••@example.com, •••4567, https://example.com/•••."""
+    scheme, is_web, rest = address.partition("://")
+    if is_web:
+        return f"{scheme}://{rest.partition('/')[0]}/•••"
     local, at, domain = address.rpartition("@")
     return f"{local[:1]}•••@{domain}" if at else f"•••{address[-4:]}"

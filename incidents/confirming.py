@@ -67,7 +67,9 @@ def _send(one: SubscriptionRequest) -> tuple[str, str]:
     known = person if person and person.confirmed_at and not stopped else None
     parts = words(one, can.form, known)
     message = Message(parts, one.locale, f"subscription-{one.pk}", f"subscription-{one.pk}")
-    error = delivery.send_own(channel, message, Addressee(one.address, key=f"subscription-{one.pk}")).error
+    keys = one.wanted.get("keys", {})
+    addressee = Addressee(one.address, key=f"subscription-{one.pk}", attributes=keys)
+    error = delivery.send_own(channel, message, addressee).error
     if error is None:
         return Outcome.SENT, ""
     outcome = Outcome.FAILED
@@ -94,10 +96,16 @@ def words(one: SubscriptionRequest, form: str, known: Recipient | None) -> dict[
         if form == "sms":
             return {"text": render_to_string("messages/subscription_sms.txt", context).strip()}
         subject = _("You are subscribed already") if known else _("Confirm your subscription")
+        if form == "push":
+            text = _("Open this to change what you hear about.") if known else _("Open this and confirm, or ignore it.")
+            return {"subject": f"{settings.PORTAL_NAME}: {subject}", "text": text, "url": context["url"]}
         parts = {
             "subject": f"{settings.PORTAL_NAME}: {subject}",
             "text": render_to_string("messages/subscription.txt", context),
         }
+        if form == "chat":
+            said = render_to_string("messages/subscription_chat.txt", context).strip()
+            return {"subject": parts["subject"], "text": said, "url": context["url"]}
         if form == "event":
             return parts | {"json": _event(one, context["url"], bool(known))}
         return parts | {"html": render_to_string("messages/subscription.html", context)}

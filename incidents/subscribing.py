@@ -19,8 +19,8 @@ from channels.secrets import address_hash, network_hash
 from .models import Component, ComponentGroup, Severity, Subscription, SubscriptionRequest
 
 CONFIRM_SALT = "incidents.confirm"
-# Kinds of address whose owner can read a link and open it.
-MEDIA = (Medium.EMAIL, Medium.SMS, Medium.WEBHOOK)
+# Kinds of address that people type, and whose owner can read a link and open it. A browser gives its own.
+MEDIA = (Medium.EMAIL, Medium.SMS, Medium.SLACK, Medium.TEAMS, Medium.WEBHOOK)
 # So many wait for a worker: no more are put on the queue, which incidents need as well. The sweep finds the rest.
 ENOUGH = 20
 KEEP_UNCONFIRMED = timedelta(days=30)
@@ -50,8 +50,9 @@ def ask(
 ) -> SubscriptionRequest:
     """Keep a request and have a worker ask the address. Nothing is looked up of the address itself.
 
-    `address` is normalised; `wanted` as in SubscriptionRequest; `wording` is (the sentence shown, its language);
-    `network` is where the reader sits. Over a limit nothing will be sent, and the address is not kept.
+    `address` is normalised; `wanted` as in SubscriptionRequest, of a browser with its "keys"; `wording` is (the
+    sentence shown, its language); `network` is where the reader sits. Over a limit nothing will be sent, and the
+    address is not kept.
     """
     one = SubscriptionRequest(
         medium=medium,
@@ -150,6 +151,7 @@ def confirm(one: SubscriptionRequest) -> Recipient:
         me.confirmed_at = person.confirmed_at = timezone.now()
         person.consent_source = f"Status page, request {me.pk}"
         person.locale, person.time_zone = me.locale, me.time_zone
+        person.attributes |= me.wanted.pop("keys", {})
         person.save()
         _subscribe(person, me.wanted)
         # Whoever bounced or complained is none of a form's business.
@@ -157,7 +159,7 @@ def confirm(one: SubscriptionRequest) -> Recipient:
             medium=me.medium, address_hash=me.address_hash, reason=Suppression.Reason.UNSUBSCRIBED
         ).delete()
         me.address = ""
-        me.save(update_fields=["confirmed_at", "address"])
+        me.save(update_fields=["confirmed_at", "address", "wanted"])
     return person
 
 

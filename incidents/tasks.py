@@ -6,7 +6,7 @@ from functools import partial
 from channels import delivery
 from channels.models import Dispatch
 
-from . import confirming, planning, publishing, subscribing
+from . import confirming, planning, publishing, subscriber_import, subscribing
 
 FIRST_SECONDS = 1
 log = logging.getLogger(__name__)
@@ -37,3 +37,4 @@ def sweep_requests() -> None:
     """Confirmations that no wake-up reached, and addresses that are needed no more."""
     confirming.send_waiting()
     subscribing.forget()
+    subscriber_import.forget()

@@ -137,6 +137,10 @@ class Provider(ABC):
         """People a second that the provider grants this account, asked after a successful probe; None: unknown."""
         return None
 
+    def public_key(self) -> str:
+        """The key that a browser subscribes with (applicationServerKey of the Push API); "" where there is none."""
+        return ""
+
     def load(self) -> None:
         """Read what the first send would otherwise wait for. Called before the workers are forked: opens nothing."""
 

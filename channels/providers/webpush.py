@@ -110,9 +110,11 @@ class WebPush(StrangersProvider):
         except (ValueError, VapidException) as error:
             raise Permanent("bad-address", str(error)) from error
 
+    def public_key(self) -> str:
+        return _base64url(self.vapid.public_key.public_bytes(Encoding.X962, PublicFormat.UncompressedPoint))
+
     def probe(self) -> str:
-        public = self.vapid.public_key.public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
-        return _("The public key for browsers (applicationServerKey) is %s") % _base64url(public)
+        return _("The public key for browsers (applicationServerKey) is %s") % self.public_key()
 
 
 def _base64url(raw: bytes) -> str:

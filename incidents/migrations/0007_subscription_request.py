@@ -24,6 +24,8 @@ class Migration(migrations.Migration):
                             ("push", "Mobile push"),
                             ("webpush", "Browser push"),
                             ("webhook", "Webhook"),
+                            ("slack", "Slack webhook"),
+                            ("teams", "Microsoft Teams webhook"),
                             ("ticket", "Ticket"),
                             ("broadcast", "Broadcast"),
                         ],

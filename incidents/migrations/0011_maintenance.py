@@ -127,7 +127,7 @@ def _voids(schema_editor):
 class Migration(migrations.Migration):
     dependencies = [
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
-        ("incidents", "0007_subscription_request"),
+        ("incidents", "0009_subscriber_import"),
     ]
 
     operations = [

@@ -9,6 +9,7 @@ from .decision import Decision
 from .incident import Incident, IncidentComponent, IncidentRole
 from .picture import UpdatePicture
 from .plan import CommunicationPlan, MessageTemplate, PlanRole, Role, Scenario
+from .subscriber_import import SubscriberImport
 from .subscription_request import SubscriptionRequest
 from .ticket import IncidentTicket
 from .update import IncidentUpdate, Rendition
@@ -50,6 +51,7 @@ __all__ = [
     "Scenario",
     "Severity",
     "Stage",
+    "SubscriberImport",
     "Subscription",
     "SubscriptionRequest",
     "UpdatePicture",

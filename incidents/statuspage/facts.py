@@ -17,6 +17,7 @@ from django.utils.text import get_text_list
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
+from channels.models import Notice
 from incidents.models import (
     BADNESS,
     OVER,
@@ -276,9 +277,10 @@ def overview(since: datetime | None = None) -> Overview:
 
 
 def version() -> str:
-    """Changes whenever anything public does; what changes with the clock alone aside. Four small queries."""
+    """Changes whenever anything public does; what changes with the clock alone aside. Five small queries."""
     found = [
         published().aggregate(n=Count("pk"), at=Max("published_at")),
+        Notice.objects.aggregate(n=Count("pk"), at=Max("at")),
         *(
             model.objects.aggregate(n=Count("pk"), at=Max("updated_at"))
             for model in (Incident, Component, ComponentGroup)

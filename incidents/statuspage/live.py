@@ -23,6 +23,8 @@ from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 from django.conf import settings
 from django.db import connection
 
+from channels import counting
+
 from . import snapshot
 from .facts import version
 from .views import accepted_language
@@ -33,7 +35,8 @@ INTERVAL = 1.0  # seconds between two looks
 RENEW = 60.0  # seconds after which pages are rendered anew though nothing changed: they name today and the last days
 UNSURE = 5.0  # seconds without a look after which a page says as of when it is
 PATIENCE = 3.0  # seconds that the first request of a process waits for the first look
-CACHED = {"Cache-Control", "Content-Language", "Vary", "ETag", "Last-Modified", "Access-Control-Allow-Origin"}
+CACHED = {"Cache-Control", "Content-Language", "Vary", "ETag", "Last-Modified"}
+CACHED |= {"Access-Control-Allow-Origin", "Access-Control-Expose-Headers"}
 
 
 # ── What a process holds in memory ──────────────────────────────────────────
@@ -180,7 +183,7 @@ def _addresses(path: str, query: str, accepted: str) -> list[str]:
     asked = ""
     if query:
         given = parse_qs(query)
-        if "page" in given:
+        if "page" in given or "components" in given:
             return []
         asked = given.get("lang", [""])[-1]
         if asked not in dict(settings.LANGUAGES):
@@ -253,6 +256,7 @@ class Keeper:
             poked = self.poked.is_set()
             self.poked.clear()
             try:
+                counting.tally.write_if_due()
                 look(self.directory, at_once=poked)
                 self._complained = False
             except Exception as error:

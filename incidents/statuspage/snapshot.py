@@ -4,7 +4,9 @@
 
 <directory>/index.html, incidents/<uid>/index.html, history/index.html   in the default language
 <directory>/<language>/…                                                 the same in each language
-<directory>/api/v2/….json, history.atom, history.rss, static/portal/status.css, .js and the icon
+<directory>/badge.svg, badge/<uid>.svg                                   likewise
+<directory>/api/v2/….json, history.atom, history.rss, maintenance.ics    in the default language alone
+<directory>/static/portal/status.css, .js and the icon
 <directory>/pictures/<sha256>.png or .jpg                                those that these pages show
 """
 
@@ -35,8 +37,8 @@ from django.utils import timezone, translation
 
 from incidents.templatetags.statuspage import when
 
-from . import api, feeds
-from .facts import overview, version
+from . import api, badges, feeds
+from .facts import Board, overview, version
 
 log = logging.getLogger(__name__)
 
@@ -93,8 +95,12 @@ def take(of_version: str | None = None) -> Snapshot:
         pages: dict[str, Page] = {}
         documents = [reverse(f"api-{name}") for name in api.DOCUMENTS]
         documents += [reverse(f"status-{kind}") for kind in feeds.FEEDS]
+        documents.append(reverse("status-calendar"))
         for path in documents:
             pages[address(path)] = _page(path)
+        for path in (reverse("in_app"), reverse("status-badge")):
+            pages |= _by_choice(path)
+        pages |= _component_badges(shown.board, pages)
         for path in (reverse("status"), reverse("status-history")):
             pages |= _in_all_languages(path)
         for one in shown.incidents:
@@ -113,6 +119,25 @@ def take(of_version: str | None = None) -> Snapshot:
 def _in_all_languages(path: str) -> dict[str, Page]:
     wanted = [(language, asked) for language, _label in settings.LANGUAGES for asked in (False, True)]
     return {address(path, *one): _page(path, *one) for one in wanted}
+
+
+def _by_choice(path: str) -> dict[str, Page]:
+    """What is in the default language for everybody who asks for no other."""
+    asked = {address(path, one, asked=True): _page(path, one, asked=True) for one, _label in settings.LANGUAGES}
+    return {address(path): _page(path), **asked}
+
+
+def _component_badges(board: Board, pages: dict[str, Page]) -> dict[str, Page]:
+    """As /badge.svg goes out, which is among `pages`: to ask for each would take longer than everything else."""
+    found = {}
+    for language in ("", *dict(settings.LANGUAGES)):
+        model = pages[address(reverse("status-badge"), language, asked=bool(language))]
+        headers = [one for one in model.headers if one[0] not in ("Content-Length", "ETag")]
+        with translation.override(language or settings.LANGUAGE_CODE):
+            for one in board.components:
+                where = address(reverse("status-component-badge", args=[one.uid]), language, asked=bool(language))
+                found[where] = Page(headers, badges.of_component(one, board).encode(), language)
+    return found
 
 
 @contextmanager
@@ -305,12 +330,14 @@ def _replace(path: Path, content: bytes) -> None:
 
 def _remove_others(directory: Path, names: set[str]) -> None:
     """Remove pages that are no longer part of it, and what a crash left behind; nothing that we never write."""
-    ours = [directory / "incidents", *(directory / language / "incidents" for language, _label in settings.LANGUAGES)]
-    for folder in ours:
-        for page in folder.glob("*/index.html"):
+    for folder in (directory, *(directory / language for language, _label in settings.LANGUAGES)):
+        for page in folder.glob("incidents/*/index.html"):
             if str(page.relative_to(directory)) not in names:
                 page.unlink()
                 page.parent.rmdir()
+        for drawn in folder.glob("badge/*.svg"):
+            if str(drawn.relative_to(directory)) not in names:
+                drawn.unlink()
     for picture in (directory / "pictures").glob("*.*"):
         if len(picture.stem) == 64 and str(picture.relative_to(directory)) not in names:
             picture.unlink()

@@ -4,9 +4,11 @@ import logging
 from collections.abc import Callable
 from functools import wraps
 from ipaddress import ip_address, ip_network
+from pathlib import Path
 from typing import Any
 
 from django.conf import settings
+from django.contrib.staticfiles import finders
 from django.core.exceptions import BadRequest, SuspiciousOperation
 from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, QueryDict, UnreadablePostError
@@ -23,7 +25,7 @@ from channels.models import Medium, Recipient, Suppression
 from channels.views import veiled
 from incidents import confirming, subscribing
 
-from .subscribe_forms import ChoiceForm, SubscribeForm, offered
+from .subscribe_forms import ChoiceForm, Offer, SubscribeForm, offered
 from .views import language, page_context
 
 log = logging.getLogger(__name__)
@@ -129,15 +131,15 @@ def network_of(request: HttpRequest) -> str:
 @require_http_methods(["GET", "HEAD", "POST"])
 def subscribe(request: HttpRequest) -> HttpResponse:
     """The form. What was sent is answered alike for every address, and an address is asked before anything else."""
-    media = offered()
+    offer = offered()
     if request.method != "POST":
         initial = {"locale": translation.get_language(), "time_zone": settings.TIME_ZONE}
-        return _form(request, SubscribeForm(media=media, initial=initial, zone=settings.TIME_ZONE), media)
-    form = SubscribeForm(_posted(request), media=media, zone=settings.TIME_ZONE)
+        return _form(request, SubscribeForm(offer=offer, initial=initial, zone=settings.TIME_ZONE), offer)
+    form = SubscribeForm(_posted(request), offer=offer, zone=settings.TIME_ZONE)
     if form.trapped:
         return _see(reverse("subscribe-sent"), request)
     if not form.is_valid():
-        return _form(request, form, media, 422)
+        return _form(request, form, offer, 422)
     data = form.cleaned_data
     subscribing.ask(
         data["medium"],
@@ -159,9 +161,19 @@ def consent() -> str:
     ) % {"name": settings.PORTAL_NAME}
 
 
-def _form(request: HttpRequest, form: SubscribeForm, media: list[str], status: int = 200) -> HttpResponse:
-    context = {"form": form, "consent": consent(), "only_email": media == [Medium.EMAIL], "media": media}
+def _form(request: HttpRequest, form: SubscribeForm, offer: Offer, status: int = 200) -> HttpResponse:
+    only_email = offer.media == [Medium.EMAIL]
+    context = {"form": form, "consent": consent(), "only_email": only_email, "offer": offer}
     return _render(request, "subscribe", context, status)
+
+
+@require_safe
+def push_worker(request: HttpRequest) -> HttpResponse:
+    """The script that shows notifications. From the root, as a browser gives it only what lies below its address."""
+    found = finders.find("portal/push-worker.js")
+    response = HttpResponse(Path(str(found)).read_bytes(), content_type="text/javascript; charset=utf-8")
+    response["Cache-Control"] = "no-cache"
+    return response
 
 
 @private_page

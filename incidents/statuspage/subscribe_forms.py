@@ -1,6 +1,9 @@
 """What readers fill in to hear from us: no cookie stands behind it, so the form carries a signed time of its own."""
 
+import logging
+from base64 import urlsafe_b64decode
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cache
 from itertools import groupby
 from typing import Any
@@ -18,6 +21,7 @@ from channels.models import Channel, Medium
 from incidents.models import Component, ComponentGroup, Severity
 from incidents.subscribing import MEDIA
 
+log = logging.getLogger(__name__)
 FORM_SALT = "incidents.subscribe"
 MIN_AGE = 2  # seconds that a person takes at least
 MAX_AGE = 24 * 3600  # seconds that the page may stay open
@@ -25,6 +29,8 @@ REGIONS = ("Africa", "America", "Antarctica", "Asia", "Atlantic", "Australia", "
 HINTS = {
     Medium.EMAIL: gettext_lazy("Email: name@example.com"),
     Medium.SMS: gettext_lazy("SMS: +442071234567"),
+    Medium.SLACK: gettext_lazy("Slack: https://hooks.slack.com/services/…"),
+    Medium.TEAMS: gettext_lazy("Microsoft Teams: https://….api.powerplatform.com/…"),
     Medium.WEBHOOK: gettext_lazy("Webhook: https://example.com/hook"),
 }
 LEVELS = [
@@ -44,11 +50,27 @@ def time_zones() -> list[tuple[str, Any]]:
     return [("UTC", "UTC"), *cities]
 
 
-def offered() -> list[str]:
-    """The kinds of address that can be subscribed: those that an enabled channel writes to, email first."""
-    able = [channel.capabilities for channel in Channel.objects.filter(enabled=True)]
-    served = {can.medium for can in able if can and not can.broadcast}
-    return [medium for medium in MEDIA if medium in served]
+@dataclass(frozen=True)
+class Offer:
+    """What an enabled channel writes to: kinds of address that people type, email first, and a browser's key or ""."""
+
+    media: list[str]
+    push_key: str
+
+
+def offered() -> Offer:
+    on = [(channel, channel.capabilities) for channel in Channel.objects.filter(enabled=True).order_by("pk")]
+    served = {can.medium: channel for channel, can in reversed(on) if can and not can.broadcast}
+    push = served.get(Medium.WEBPUSH)
+    return Offer([one for one in MEDIA if one in served], _push_key(push) if push else "")
+
+
+def _push_key(channel: Channel) -> str:
+    try:
+        return channel.get_provider().public_key()
+    except Exception as error:  # settings it cannot read, as after a lost key: the other ways are offered all the same
+        log.error("channel %s gives no key for browsers: %s", channel, channel.mask(repr(error)))
+        return ""
 
 
 class ChoiceForm(forms.Form):
@@ -134,22 +156,34 @@ def _is_listed(zone: str) -> bool:
     return zone == "UTC" or (zone.partition("/")[0] in REGIONS and zone in available_timezones())
 
 
+def _sized(data: Mapping[str, Any], name: str, size: int) -> bool:
+    """Whether a field holds so many bytes in base64url, as PushSubscription.toJSON() writes them."""
+    text = data.get(name) or ""
+    try:
+        return len(urlsafe_b64decode(text + "=" * (-len(text) % 4))) == size
+    except ValueError:
+        return False
+
+
 class SubscribeForm(ChoiceForm):
-    """The same, and the address. `website` is a trap: no person sees it."""
+    """The same, and the address; of a browser its keys too. `website` is a trap: no person sees it."""
 
     medium = forms.ChoiceField(label=gettext_lazy("How"), widget=forms.RadioSelect)
     address = forms.CharField(label=gettext_lazy("Address"), max_length=2000)
+    p256dh = forms.CharField(required=False, max_length=100)
+    auth = forms.CharField(required=False, max_length=100)
     website = forms.CharField(required=False)
     stamp = forms.CharField(required=False, widget=forms.HiddenInput)
 
     field_order = ["medium", "address"]
 
-    def __init__(self, *args: Any, media: list[str], **kwargs: Any) -> None:
+    def __init__(self, *args: Any, offer: Offer, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        media = offer.media
         labels = dict(Medium.choices)
         field = self.fields["medium"]
         assert isinstance(field, forms.ChoiceField)
-        field.choices = [(one, labels[Medium(one)]) for one in media]
+        field.choices = [(one, labels[Medium(one)]) for one in [*media, *([Medium.WEBPUSH] if offer.push_key else [])]]
         field.initial = media[0] if media else None
         field.error_messages["invalid_choice"] = gettext_lazy("“%(value).20s” is not offered; choose one of the list.")
         self.fields["address"].error_messages["required"] = gettext_lazy("Write the address that we shall write to.")
@@ -180,7 +214,14 @@ class SubscribeForm(ChoiceForm):
                 data["address"] = normalise(data["medium"], data["address"])
             except ValueError as error:
                 self.add_error("address", str(error))
+        if data.get("medium") == Medium.WEBPUSH and not (_sized(data, "p256dh", 65) and _sized(data, "auth", 16)):
+            self.add_error("medium", _("This browser gave no usable keys. Try again, or choose another way."))
         return data
+
+    def wanted(self) -> dict[str, Any]:
+        data = self.cleaned_data
+        keys = {"keys": {name: data[name] for name in ("p256dh", "auth")}} if data["medium"] == Medium.WEBPUSH else {}
+        return super().wanted() | keys
 
     @property
     def trapped(self) -> bool:

@@ -22,6 +22,7 @@ from incidents.models.incident import component_states
 
 from .caching import cached
 from .facts import Board, PublicIncident, overview, public, read
+from .uptime import read_uptime
 
 # Months are put together on one page of the archive until they hold this many incidents.
 PER_PAGE = 20
@@ -79,7 +80,15 @@ def _render(request: HttpRequest, name: str, context: dict[str, Any], status: in
 @public_page
 def index(request: HttpRequest) -> HttpResponse:
     """The state of everything, open incidents first."""
-    return _render(request, "index", {"overview": overview(), "shown_updates": ":5", "brief": True, "address": "/"})
+    shown = overview()
+    context = {
+        "overview": shown,
+        "uptimes": read_uptime(shown.board.components),
+        "shown_updates": ":5",
+        "brief": True,
+        "address": "/",
+    }
+    return _render(request, "index", context)
 
 
 @public_page

@@ -1,6 +1,7 @@
 """How the status page writes times and states."""
 
 from datetime import datetime
+from typing import Any
 
 from django import template
 from django.utils import formats, timezone, translation
@@ -34,6 +35,12 @@ def clock(at: datetime | None) -> SafeString:
     local = timezone.localtime(at)
     day = SafeString(' data-day="today"' if local.date() == timezone.localdate() else "")
     return format_html('<time datetime="{}"{}>{}</time>', local.isoformat(timespec="seconds"), day, moment(at))
+
+
+@register.filter
+def entry(found: dict[int, Any], key: int) -> Any:
+    """What a dictionary holds under a key that a variable names; None if nothing."""
+    return found.get(key)
 
 
 @register.simple_tag

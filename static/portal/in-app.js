@@ -16,7 +16,10 @@
     it: ["Avvisi sul servizio", "da leggere", "Chiudi", "Dettagli (nuova scheda)", "Concluso", "Niente da segnalare."],
   };
   const [TITLE, UNREAD, CLOSE, DETAILS, OVER, NOTHING] = words[lang.slice(0, 2)] || words.en;
-  const query = new URLSearchParams({ lang, ...(asked.components && { components: asked.components.replace(/\s/g, "") }) });
+  // All readers of a language ask for the same address, which every cache on the way holds; what is mine is chosen here.
+  const address = new URL(`api/in-app.json?lang=${lang.slice(0, 2)}`, script.src);
+  const wanted = (asked.components || "").split(/[\s,]+/).filter(Boolean);
+  const mine = ({ components: about }) => !wanted.length || !about.length || about.some((id) => wanted.includes(id));
   const pause = Math.max(30, Number(asked.interval) || 60) * 1000;
 
   // ── What this browser remembers: id → SHOWN + READ + DISMISSED; in memory where storage is blocked ──
@@ -83,10 +86,11 @@
   const tone = (one) => (one.over ? "over" : one.impact || "major");
   const say = (one, headline) => {
     const own = { lang: one.language, dir: "auto" };
-    const at = new Date(one.at).toLocaleString(lang, { dateStyle: "medium", timeStyle: "short" });
+    const clock = { hour: "2-digit", minute: "2-digit", timeZoneName: "short" };
+    const at = new Date(one.at).toLocaleString(lang, { day: "numeric", month: "short", ...clock });
     const time = make("time", { datetime: one.at, dir: "auto" }, at);
     const state = make("small", {}, ...(one.over ? [OVER, " · "] : []), time);
-    return [make(headline, own, one.subject), state, make("p", own, one.text)];
+    return [make(headline, own, one.subject), state, make("p", own, one.text.replace(one.url, ""))]; // it is behind the link
   };
 
   const sheet = new CSSStyleSheet();
@@ -223,10 +227,10 @@
     try {
       const signal = AbortSignal.timeout(15000);
       const quiet = { credentials: "omit", referrerPolicy: "no-referrer", priority: "low" };
-      const answer = await fetch(new URL(`api/in-app.json?${query}`, script.src), { cache: "no-cache", signal, ...quiet });
+      const answer = await fetch(address, { cache: "no-cache", signal, ...quiet });
       if (!answer.ok) throw 0;
       const text = await answer.text();
-      const said = JSON.parse(text).notices;
+      const said = JSON.parse(text).notices.filter(mine);
       if (text !== last && (said.length || last)) {
         notices = said;
         draw();

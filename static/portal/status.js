@@ -27,7 +27,9 @@
   };
 
   const main = document.getElementById("main");
+  const words = (within) => within.querySelector("[role=status]")?.textContent;
   let shown = main && main.innerHTML; // as it was sent, before any time is rewritten
+  let said = main && words(main);
   localise(document);
   const note = document.getElementById("zone");
   if (note && elsewhere) note.textContent = own;
@@ -51,6 +53,8 @@
     for (const one of next.querySelectorAll(".cp-as-of")) main.before(one);
     if (fresh.innerHTML === shown) return;
     shown = fresh.innerHTML;
+    const isNews = words(fresh) !== said; // and not the bar of today, which changes by itself
+    said = words(fresh);
     const opened = open(main);
     const focused = document.activeElement && main.contains(document.activeElement) && document.activeElement.id;
     main.replaceChildren(...fresh.childNodes);
@@ -59,7 +63,7 @@
     main.querySelectorAll("details").forEach((one, n) => (one.open = Boolean(opened[n])));
     localise(main);
     if (focused) document.getElementById(focused)?.focus({ preventScroll: true });
-    if (news) news.textContent = `${news.dataset.updated} ${document.title}`;
+    if (news && isNews) news.textContent = `${news.dataset.updated} ${document.title}`;
   };
 
   const ask = async () => {

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -164,9 +165,9 @@ def test_a_notice_is_shown_closed_and_remembered_on_a_page_that_allows_nothing_e
 
 
 def test_the_drawer_is_worked_by_keyboard(reader, product):
-    noticed("cards", CARDS, ago=60)
+    noticed("cards", CARDS, ago=60, text=f"Card payments fail. Next update by 15:00 CET. {URL}")
     noticed("login", LOGIN, subject="Login works again", stage="resolved", over=True)
-    page = reader()
+    page = reader(timezone_id="America/New_York")
     page.goto(product('data-banner="off"'))
     bell = page.get_by_role("button", name="Service notices, 2 unread")
     bell.wait_for()
@@ -179,6 +180,10 @@ def test_the_drawer_is_worked_by_keyboard(reader, product):
     assert drawer.get_by_role("heading", level=3).all_inner_texts() == ["Login works again", "Trouble with cards"]
     assert "Over" in drawer.get_by_role("listitem").first.inner_text()
     assert drawer.get_by_role("link").first.get_attribute("href") == URL
+    last = drawer.get_by_role("listitem").last.inner_text()
+    assert "Next update by 15:00 CET." in last
+    assert URL not in last  # it is behind the link
+    assert re.search(r"\d (AM|PM) E[DS]T", last)
     inside = "Boolean(document.querySelector('commsportal-notices').shadowRoot.activeElement?.closest('dialog'))"
     for _n in range(8):
         page.keyboard.press("Tab")

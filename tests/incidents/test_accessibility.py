@@ -43,6 +43,8 @@ def addresses() -> list[str]:
     stop, own = unsubscribe_url(person.pk), manage_url(person.pk)
     make.channel()
     make.channel("outbox_sms")
+    push = {"vapid_private_secret": "A" * 42 + "E"}
+    make.channel("webpush", config={"contact_email": "ops@example.com"}, secrets=push)
     wanted = {"components": [checkout.pk], "groups": [], "least_severity": "sev4", "maintenance": True}
     asked = subscribing.ask("email", "a@example.com", wanted, "en", "Europe/Rome", ("You can stop.", "en"), "")
     confirm = subscribing.confirm_url(asked)

@@ -1,5 +1,6 @@
 """The layer outside of Django that answers readers, also while the database is gone."""
 
+import json
 import os
 import time
 from collections.abc import Callable
@@ -12,7 +13,9 @@ from wsgiref.util import setup_testing_defaults
 
 import pytest
 from django.db import OperationalError
+from django.utils import timezone
 
+from channels.models import Notice
 from incidents.models import Component
 from incidents.statuspage import facts, live, snapshot
 from tests import make
@@ -93,6 +96,8 @@ def web(world: None, settings: Any, tmp_path: Path) -> Web:
         ("/history/", "it"),
         ("/api/v2/summary.json", ""),
         ("/history.atom", ""),
+        ("/api/in-app.json", "it"),
+        ("/api/in-app.json?lang=it", "en"),
     ],
 )
 def test_it_answers_what_django_would(web, client, address, accepts, django_assert_num_queries):
@@ -105,6 +110,19 @@ def test_it_answers_what_django_would(web, client, address, accepts, django_asse
     assert {name: ours.headers[name] for name in same} == {name: theirs.headers[name] for name in same}
     assert "Content-Security-Policy" in same
     assert int(ours.headers["Content-Length"]) == len(ours.body)
+
+
+def test_what_apps_ask_for_outlives_the_database_too(web):
+    assert json.loads(web.get("/api/in-app.json?lang=it").text)["notices"] == []
+    facts = {"components": ["c"], "over": False}
+    Notice.objects.create(
+        key="1-1-it", thread="incident-a", locale="it", subject="Pagamenti", text="", at=timezone.now(), facts=facts
+    )
+    web.look()
+    web.age(live.UNSURE + 1)
+    [notice] = json.loads(web.get("/api/in-app.json?lang=it").text)["notices"]
+    assert notice["subject"] == "Pagamenti"
+    assert web.get("/api/in-app.json?lang=it&components=c").status == 299  # Django chooses
 
 
 def test_a_page_of_an_incident_is_there_in_both_languages(web):
@@ -207,7 +225,7 @@ def test_a_look_renders_only_what_changed(web, monkeypatch, django_assert_num_qu
     taken = []
     real = snapshot.take
     monkeypatch.setattr(snapshot, "take", lambda version: taken.append(version) or real(version))
-    with django_assert_num_queries(4):
+    with django_assert_num_queries(5):
         web.look()
     assert taken == []
     Component.objects.get().save()  # its name, its place: whatever it was
@@ -226,7 +244,7 @@ def test_of_many_processes_one_looks(web, django_assert_num_queries):
         live.fcntl.flock(lock, live.fcntl.LOCK_EX)
         with django_assert_num_queries(0):
             assert not live.look(web.directory), "another one is looking"
-    with django_assert_num_queries(4):
+    with django_assert_num_queries(5):
         assert live.look(web.directory)
 
 

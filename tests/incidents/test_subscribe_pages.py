@@ -21,6 +21,7 @@ from incidents.models import Component, SubscriptionRequest
 from incidents.statuspage.subscribe import network_of
 from incidents.statuspage.subscribe_forms import FORM_SALT
 from tests import make
+from tests.fakes.browser import Browser
 
 pytestmark = pytest.mark.django_db
 ANNA = "Anna@Example.com"
@@ -304,6 +305,73 @@ def test_no_page_names_the_key_of_its_own_address(client, email):
     assert person.address not in page
 
 
+# ── A browser ──
+
+PUSH = {"vapid_private_secret": "A" * 42 + "E"}
+ENDPOINT = "https://fcm.googleapis.com/fcm/send/AbC:d_e-f"
+
+
+def push_channel() -> Channel:
+    return make.channel("webpush", config={"contact_email": "ops@example.com"}, secrets=PUSH)
+
+
+def test_a_browser_is_asked_like_any_other_address(client, email):
+    channel, browser = push_channel(), Browser()
+    page = client.get("/subscribe/").content.decode()
+    assert f'data-push-key="{channel.get_provider().public_key()}"' in page
+    assert 'value="webpush"' not in page
+    one = ask(client, medium="webpush", address=ENDPOINT, **browser.keys)
+    assert (one.domain, one.wanted["keys"]) == ("fcm.googleapis.com", browser.keys)
+    parts = confirming.words(one, "push", None)
+    assert parts["subject"] == "Commsportal: Confirm your subscription"
+    assert not Recipient.objects.exists()
+    path = parts["url"].removeprefix("http://127.0.0.1:8000")
+    assert "https://fcm.googleapis.com/•••" in client.get(path).content.decode()
+    client.post(path)
+    person = Recipient.objects.get()
+    assert (person.medium, person.address, person.attributes) == ("webpush", ENDPOINT, browser.keys)
+    one.refresh_from_db()
+    assert "keys" not in one.wanted
+
+
+def test_a_browser_may_be_the_only_way(client):
+    push_channel()
+    page = client.get("/subscribe/").content.decode()
+    assert 'name="address"' not in page
+    assert "<noscript>" in page
+
+
+@pytest.mark.parametrize(
+    "keys", [{}, {"p256dh": "AAAA"}, {"auth": "not base64!"}, {"auth": "A" * 101}, {"p256dh": "²" * 87}]
+)
+def test_a_browser_without_its_keys_is_refused(client, email, keys):
+    push_channel()
+    given = ({} if not keys else Browser().keys) | keys
+    answer = client.post("/subscribe/", filled(medium="webpush", address=ENDPOINT, **given))
+    assert answer.status_code == 422
+    assert not SubscriptionRequest.objects.exists()
+
+
+@pytest.mark.parametrize("address", ["http://fcm.googleapis.com/x", "https://u:p@example.com/x", "javascript:alert(1)"])
+def test_the_address_of_a_browser_is_a_secure_one(client, address):
+    push_channel()
+    answer = client.post("/subscribe/", filled(medium="webpush", address=address, **Browser().keys))
+    assert answer.status_code == 422
+
+
+def test_a_channel_whose_credentials_are_lost_takes_nothing_else_away(client, email):
+    make.channel("webpush", config={"contact_email": "ops@example.com"}, secrets={})
+    page = client.get("/subscribe/")
+    assert page.status_code == 200
+    assert "subscribe.js" not in page.content.decode()
+
+
+def test_a_browser_is_not_offered_without_a_channel(client, email):
+    answer = client.post("/subscribe/", filled(medium="webpush", address=ENDPOINT, **Browser().keys))
+    assert answer.status_code == 422
+    assert "subscribe.js" not in client.get("/subscribe/").content.decode()
+
+
 # ── Limits ──
 
 
@@ -468,6 +536,25 @@ def test_a_webhook_gets_an_event_to_confirm_by(client):
     path = said["subscription"]["url"].removeprefix("http://127.0.0.1:8000")
     assert client.post(path, b"", content_type="application/json").status_code == 303
     assert Recipient.objects.get().medium == "webhook"
+
+
+@pytest.mark.parametrize(
+    ("provider", "medium", "address"),
+    [
+        ("slack_subscribers", "slack", "https://hooks.slack.com/services/T0/B0/x"),
+        ("teams_subscribers", "teams", "https://x.api.powerplatform.com/workflows/1"),
+    ],
+)
+def test_a_channel_of_ones_own_chat_is_asked_there(client, provider, medium, address):
+    channel = make.channel(provider)
+    one = ask(client, medium=medium, address=address)
+    parts = confirming.words(one, channel.capabilities.form, None)
+    assert set(parts) == {"subject", "text", "url"}
+    assert parts["url"] not in parts["text"]
+    page = client.get(parts["url"].removeprefix("http://127.0.0.1:8000")).content.decode()
+    assert address not in page
+    assert client.post(parts["url"].removeprefix("http://127.0.0.1:8000")).status_code == 303
+    assert Recipient.objects.get().medium == medium
 
 
 def test_an_email_has_no_unsubscribe_link_yet(email):

@@ -1,0 +1,167 @@
+from datetime import timedelta
+
+import pytest
+from django.contrib.admin.models import LogEntry
+from django.core.files.uploadedfile import SimpleUploadedFile
+from django.utils import timezone
+
+from channels.models import Delivery, Recipient, Suppression
+from incidents import roles
+from incidents.models import SubscriberImport
+from tests import make
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("world")]
+LIST = "/admin/channels/recipient/"
+
+
+@pytest.fixture(scope="module")
+def world(shared_world):
+    make.communications_manager(username="giulia")
+
+
+@pytest.fixture
+def giulia(client, django_user_model):
+    client.force_login(django_user_model.objects.get(username="giulia"))
+    return client
+
+
+def upload(client, content: str | bytes = "address,name\na@example.com,Anna\nnonsense,B\n", **changes):
+    content = content.encode() if isinstance(content, str) else content
+    data = {
+        "file": SimpleUploadedFile("list.csv", content),
+        "consent_source": "contract 2025",
+        "consent_on": "2025-03-01",
+    }
+    return client.post(f"{LIST}import/", data | changes)
+
+
+def words(response) -> str:
+    return response.content.decode()
+
+
+def test_the_list_leads_to_import_and_export(giulia):
+    page = words(giulia.get(LIST))
+    assert "Import" in page
+    assert "Export" in page
+    assert giulia.get(f"{LIST}import/").status_code == 200
+
+
+def test_a_file_is_shown_first_and_taken_in_when_that_is_confirmed(giulia):
+    preview = giulia.get(upload(giulia).url)
+    assert "Nothing has changed yet" in words(preview)
+    assert "nonsense" in words(preview)
+    assert not Recipient.objects.exists()
+    one = SubscriberImport.objects.get()
+    listed = giulia.get(f"{LIST}import/{one.pk}/bad.csv").content.decode("utf-8-sig").splitlines()
+    assert listed[1].startswith("3,address,nonsense,")
+    done = giulia.post(f"{LIST}import/{one.pk}/", {"fingerprint": preview.context["plan"].fingerprint})
+    assert done.url == LIST
+    assert Recipient.objects.get().name == "Anna"
+    entry = LogEntry.objects.latest("pk")
+    assert entry.user.username == "giulia"
+    assert "list.csv" in entry.change_message
+    assert "contract 2025" in entry.change_message
+    assert "1 new" in entry.change_message
+
+
+@pytest.mark.parametrize("missing", ["file", "consent_source", "consent_on"])
+def test_without_a_file_or_a_source_of_consent_nothing_is_kept(giulia, missing):
+    response = upload(giulia, **{missing: ""})
+    assert response.status_code == 422
+    assert not SubscriberImport.objects.exists()
+
+
+def test_consent_is_not_dated_ahead(giulia):
+    tomorrow = timezone.localdate() + timedelta(days=1)
+    assert "in the future" in words(upload(giulia, consent_on=tomorrow.isoformat()))
+
+
+@pytest.mark.parametrize("content", ["name\nx\n", 'address\n"a', b"\0\0", b"address\n\x81\n"])
+def test_a_broken_file_gets_words_and_not_a_failure(giulia, content):
+    response = upload(giulia, content)
+    assert response.status_code == 422
+    assert 'role="alert"' in words(response)
+
+
+def test_what_changed_meanwhile_is_looked_at_again(giulia):
+    preview = giulia.get(upload(giulia).url)
+    Recipient.objects.create(medium="email", address="a@example.com")
+    here = f"{LIST}import/{SubscriberImport.objects.get().pk}/"
+    response = giulia.post(here, {"fingerprint": preview.context["plan"].fingerprint})
+    assert response.status_code == 409
+    assert here in words(response)
+    assert Recipient.objects.get().name == ""
+
+
+def test_a_file_is_nobody_elses(giulia, client):
+    upload(giulia)
+    here = f"{LIST}import/{SubscriberImport.objects.get().pk}/"
+    other = make.client(make.communications_manager())
+    assert [other.get(here).status_code, other.post(here).status_code, other.get(f"{here}bad.csv").status_code] == [
+        404
+    ] * 3
+
+
+def test_the_export_is_the_list_as_it_is_filtered_and_it_is_recorded(giulia):
+    make.recipients(2, locale="it")
+    make.recipients(3)
+    response = giulia.get(f"{LIST}export/?locale__exact=it")
+    assert len(b"".join(response.streaming_content).splitlines()) == 3
+    assert LogEntry.objects.latest("pk").change_message == "Exported 2 recipients."
+    assert giulia.get(f"{LIST}export/?confirmed_at__isempty=nonsense").status_code in (200, 302)
+
+
+@pytest.fixture
+def told():
+    """Somebody who was written to twice and then stopped."""
+    make.plan(make.channel(), locales=("en",))
+    person = make.recipients(1)[0]
+    for title in ("Cards fail", "Mail is late"):
+        make.published(make.incident(title=title).updates.get())
+        make.deliver()
+    Delivery.objects.update(code="bounced")
+    Suppression.objects.create(medium="email", address_hash=person.address_hash, reason="bounced")
+    return person
+
+
+def test_a_recipients_page_tells_what_was_sent_and_why_it_stopped(giulia, told, django_assert_num_queries):
+    giulia.get(f"{LIST}{told.pk}/change/")
+    with django_assert_num_queries(QUERIES):
+        page = words(giulia.get(f"{LIST}{told.pk}/change/"))
+    for text in ("Cards fail", "Mail is late", "The address does not exist", "all components", "Stopped"):
+        assert text in page
+    for number in range(3):
+        make.published(make.incident(title=f"More {number}").updates.get())
+    Suppression.objects.all().delete()
+    make.deliver()
+    with django_assert_num_queries(QUERIES):
+        giulia.get(f"{LIST}{told.pk}/change/")
+
+
+QUERIES = 21
+
+
+def test_titles_of_incidents_that_a_reader_may_not_see_are_not_told(told):
+    page = words(make.client(make.user(roles.SUPPORT_LEADS)).get(f"{LIST}{told.pk}/change/"))
+    assert "What was sent" in page
+    assert "Cards fail" not in page
+
+
+def test_erasing_is_asked_for_first(giulia, told):
+    asked = words(giulia.get(f"{LIST}{told.pk}/erase/"))
+    assert "2 messages stay on record" in asked
+    assert Recipient.objects.filter(pk=told.pk).exists()
+    assert giulia.post(f"{LIST}{told.pk}/erase/").url == LIST
+    assert not Recipient.objects.filter(pk=told.pk).exists()
+    assert Suppression.objects.filter(address_hash=told.address_hash).exists()
+
+
+def test_who_may_not_change_recipients_neither_imports_nor_exports_nor_erases():
+    person = make.recipients(1)[0]
+    lead = make.client(make.user(roles.SUPPORT_LEADS, roles.ALL_COMPONENTS))
+    page = words(lead.get(LIST))
+    assert "to-import" not in page
+    assert "to-export" not in page
+    for url in ("import/", "export/", f"{person.pk}/erase/"):
+        assert [lead.get(LIST + url).status_code, lead.post(LIST + url).status_code] == [403, 403], url
+    assert Recipient.objects.filter(pk=person.pk).exists()
