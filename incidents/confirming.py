@@ -16,7 +16,7 @@ from channels.models import Recipient, Suppression
 from channels.providers.base import Addressee, Message
 
 from . import rendering, subscribing
-from .models import Component, ComponentGroup, ComponentStatus, SubscriptionRequest
+from .models import Component, ComponentGroup, ComponentStatus, Severity, SubscriptionRequest
 
 Outcome = SubscriptionRequest.Outcome
 PAUSE = timedelta(seconds=60)  # before what surely was not sent is tried again
@@ -123,8 +123,18 @@ def _event(one: SubscriptionRequest, url: str, known: bool) -> str:
 
 
 def in_words(wanted: dict) -> str:
-    """“Payments and Search”, or “everything”, in the active language."""
+    """“Payments and Search”, or “everything”, with what is left out; in the active language."""
     groups = ComponentGroup.objects.filter(pk__in=wanted["groups"])
     components = Component.objects.filter(pk__in=wanted["components"])
     names = [one.name for found in (groups, components) for one in found]
-    return get_text_list(names, _("and")) if names else _("everything")
+    parts = [get_text_list(names, _("and")) if names else _("everything")]
+    levels = {
+        Severity.SEV3: _("minor incidents and worse"),
+        Severity.SEV2: _("major incidents and worse"),
+        Severity.SEV1: _("critical incidents only"),
+    }
+    if level := levels.get(Severity(wanted["least_severity"])):
+        parts.append(level)
+    if not wanted["maintenance"]:
+        parts.append(_("no planned maintenance"))
+    return ", ".join(parts)

@@ -10,6 +10,7 @@ from typing import Any
 from django.conf import settings
 from django.core import signing
 from django.db import transaction
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from channels import links, queue
@@ -160,7 +161,14 @@ def confirm(one: SubscriptionRequest) -> Recipient:
         ).delete()
         me.address = ""
         me.save(update_fields=["confirmed_at", "address", "wanted"])
+        _close(person, SubscriptionRequest.objects.filter(pk__lt=me.pk))
     return person
+
+
+def _close(person: Recipient, requests: QuerySet[SubscriptionRequest]) -> None:
+    """What the owner of the address decided since stands: the links of earlier requests must not undo it."""
+    mine = requests.filter(medium=person.medium, address_hash=person.address_hash, confirmed_at__isnull=True)
+    mine.exclude(outcome=Outcome.WAITING).update(address="")
 
 
 def recipient_of(one: SubscriptionRequest) -> Recipient | None:
@@ -188,6 +196,7 @@ def change(person: Recipient, wanted: Mapping[str, Any], locale: str, time_zone:
         me.locale, me.time_zone = locale, time_zone
         me.save(update_fields=["locale", "time_zone", "address_hash"])
         _subscribe(me, wanted)
+        _close(me, SubscriptionRequest.objects.all())
 
 
 def wanted_by(person: Recipient) -> dict[str, Any]:

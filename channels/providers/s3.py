@@ -37,7 +37,9 @@ TYPES = {
     "jpg": "image/jpeg",
 }
 # What comes and goes: pages of incidents, and pictures by their content. Nothing else is ever removed.
-_GOES = re.compile(r"([a-z]{2}(-[a-z]+)?/)?incidents/[^/]+/(index\.html)?|pictures/[0-9a-f]{64}\.\w+|badge/[^/]+\.svg")
+_GOES = re.compile(
+    r"([a-z]{2}(-[a-z]+)?/)?(incidents/[^/]+/(index\.html)?|badge/[^/]+\.svg)|pictures/[0-9a-f]{64}\.\w+"
+)
 
 
 class S3Form(aws.AwsForm):

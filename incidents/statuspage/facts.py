@@ -67,6 +67,7 @@ class Said:
     page: dict[str, dict[str, Any]]
     notify: bool
     changes: list[tuple[Component, str, str]]
+    expected: datetime | None = None  # when the incident was expected to end
 
     @property
     def words(self) -> dict[str, Any]:
@@ -119,6 +120,18 @@ class PublicIncident:
         return self.incident.expected_resolution_at or self.incident.resolved_at or self.scheduled_for
 
     @property
+    def expected_before(self) -> list[Said]:
+        """Where each earlier expected resolution was first given, oldest first; empty if it never changed.
+
+        It has also changed when it was taken back; that it has ended takes nothing back.
+        """
+        given = [one for one in reversed(self.said) if one.expected]
+        new = [one for n, one in enumerate(given) if n == 0 or one.expected != given[n - 1].expected]
+        if self.is_over:
+            return new if len(new) > 1 else []
+        return new[:-1] if self.said[0].expected else new
+
+    @property
     def level(self) -> int:
         """How bad it is by itself, as an index of INDICATORS; the components it names say the rest."""
         if self.is_over or self.incident.impact not in INDICATORS:
@@ -138,8 +151,9 @@ def public() -> IncidentQuerySet:
 
 def read(incidents: QuerySet[Incident]) -> list[PublicIncident]:
     """Read incidents of public() with all that was said, in three queries."""
-    # The manifest also holds every message sent; only the words of the page are wanted.
-    updates = published().defer("manifest").annotate(shown=F("manifest__page")).order_by("published_at", "number")
+    # The manifest also holds every message sent; only the words of the page are wanted, and what they promised.
+    frozen = {"shown": F("manifest__page"), "expected": F("manifest__expected_resolution_at")}
+    updates = published().defer("manifest").annotate(**frozen).order_by("published_at", "number")
     order = ("component__position", "component__name")
     hit = IncidentComponent.objects.select_related("component__group").order_by(*order)
     rows = incidents.prefetch_related(
@@ -164,6 +178,7 @@ def _public(incident: Any) -> PublicIncident:
                 page=update.shown or {},
                 notify=update.notify and not update.imported,
                 changes=[(shown[key], before.get(key, "operational"), state) for key, state in states.items()],
+                expected=datetime.fromisoformat(update.expected) if update.expected else None,
             )
         )
         before |= states

@@ -20,6 +20,7 @@ from django.views.decorators.http import conditional_page, require_safe
 from incidents.models import IncidentUpdate, UpdatePicture
 from incidents.models.incident import component_states
 
+from . import structured
 from .caching import cached
 from .facts import Board, PublicIncident, overview, public, read
 from .uptime import read_uptime
@@ -86,6 +87,7 @@ def index(request: HttpRequest) -> HttpResponse:
         "uptimes": read_uptime(shown.board.components),
         "shown_updates": ":5",
         "brief": True,
+        "structured": structured.front_page(shown),
         "address": "/",
     }
     return _render(request, "index", context)
@@ -102,6 +104,7 @@ def incident(request: HttpRequest, uid: str) -> HttpResponse:
         "one": one,
         "board": Board(one.components, component_states()),
         "shown_updates": ":",
+        "structured": structured.incident_page(one),
         "address": f"/incidents/{uid}/",
     }
     return _render(request, "incident", context)

@@ -1,5 +1,6 @@
 """How the status page writes times and states."""
 
+import json
 from datetime import datetime
 from typing import Any
 
@@ -12,6 +13,8 @@ from django.utils.timesince import timesince
 from incidents.rendering import CAPITAL_MONTHS, moment
 
 register = template.Library()
+# As json_script of Django writes them: HTML ends a script at "</script", whatever a string of JSON is.
+_IN_SCRIPT = {ord(one): f"\\u{ord(one):04X}" for one in "<>&"}
 
 
 @register.simple_tag
@@ -47,3 +50,10 @@ def entry(found: dict[int, Any], key: int) -> Any:
 def lasted(start: datetime, end: datetime | None) -> str:
     """“2 hours, 5 minutes” in the active language; empty without an end, or when it took no time."""
     return timesince(start, end) if end and (end - start).total_seconds() >= 60 else ""
+
+
+@register.simple_tag
+def json_ld(data: dict[str, Any]) -> SafeString:
+    """A <script> of JSON-LD, which no browser runs and no word in it can end."""
+    text = json.dumps(data, ensure_ascii=False).translate(_IN_SCRIPT)
+    return format_html('<script type="application/ld+json">{}</script>', SafeString(text))

@@ -46,6 +46,13 @@
 
   const open = (within) => [...within.querySelectorAll("details")].map((one) => one.open);
 
+  const keyOf = (one) => one.id || one.getAttribute("href") || one.textContent;
+  const seen = () =>
+    [...main.querySelectorAll("h1, h2, h3, summary, li, p")].find((one) => {
+      const { top, bottom } = one.getBoundingClientRect();
+      return bottom > top && top >= 0 && top < innerHeight;
+    });
+
   const show = (next) => {
     const fresh = next.getElementById("main");
     if (!fresh) return;
@@ -56,13 +63,18 @@
     const isNews = words(fresh) !== said; // and not the bar of today, which changes by itself
     said = words(fresh);
     const opened = open(main);
-    const focused = document.activeElement && main.contains(document.activeElement) && document.activeElement.id;
+    const focused = main.contains(document.activeElement) && document.activeElement;
+    const anchor = focused || seen();
+    const [key, top] = anchor ? [keyOf(anchor), anchor.getBoundingClientRect().top] : [];
     main.replaceChildren(...fresh.childNodes);
     main.dataset.refresh = fresh.dataset.refresh || "";
     document.title = next.title;
     main.querySelectorAll("details").forEach((one, n) => (one.open = Boolean(opened[n])));
     localise(main);
-    if (focused) document.getElementById(focused)?.focus({ preventScroll: true });
+    const twin = anchor && [...main.querySelectorAll(anchor.tagName)].find((one) => keyOf(one) === key);
+    if (twin && focused) twin.focus({ preventScroll: true });
+    // What is being read stays where it is; only a reader at the top sees the top change.
+    if (twin && scrollY > 0) scrollBy({ top: twin.getBoundingClientRect().top - top, behavior: "instant" });
     if (news && isNews) news.textContent = `${news.dataset.updated} ${document.title}`;
   };
 

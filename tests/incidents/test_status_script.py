@@ -66,6 +66,25 @@ def test_news_come_without_reloading_and_take_nothing_from_the_reader(page, live
     assert page.problems == []
 
 
+def test_what_is_being_read_stays_where_it_is(page, live_server):
+    newsroom()
+    incident = told(make.component("Checkout"), title="Card payments fail")
+    for n in range(12):
+        make.component(f"Service {n}", "More")
+    page.set_viewport_size({"width": 390, "height": 500})
+    page.goto(live_server.url)
+    link = page.get_by_role("link", name="All past incidents")
+    link.focus()
+    link.scroll_into_view_if_needed()
+    before = link.bounding_box()["y"]
+
+    say(incident, "identified")
+    ask(page)
+    page.get_by_text("Identified").first.wait_for(state="attached")
+    assert abs(link.bounding_box()["y"] - before) < 2
+    assert page.evaluate("document.activeElement.textContent") == "All past incidents"
+
+
 def test_the_reader_keeps_the_page_while_we_are_away(page, live_server):
     newsroom()
     told(make.component("Checkout"), title="Card payments fail")
@@ -73,3 +92,22 @@ def test_the_reader_keeps_the_page_while_we_are_away(page, live_server):
     page.route("**/*", lambda route: route.fulfill(status=503, body="<h1>Down</h1>"))
     ask(page)
     assert page.get_by_role("link", name="Card payments fail").is_visible()
+
+
+def test_the_policy_lets_structured_data_be_and_no_word_runs(page, live_server):
+    newsroom()
+    title = "Pay</script><script>window.owned = 1</script><!-- & è"
+    incident = told(make.component("Checkout"), title=title, state="operational")
+    page.add_init_script(
+        "window.refused = []; "
+        "addEventListener('securitypolicyviolation', (event) => window.refused.push(event.violatedDirective))"
+    )
+    for address in ("/", f"/incidents/{incident.uid}/"):
+        answer = page.goto(live_server.url + address)
+        assert "script-src" in answer.headers["content-security-policy"]
+        data = page.evaluate("JSON.parse(document.querySelector('script[type=\"application/ld+json\"]').textContent)")
+        assert title in (data.get("headline") or data["description"])
+        assert page.evaluate("window.owned") is None
+        assert page.evaluate("window.refused") == []
+    page.evaluate("document.head.append(Object.assign(document.createElement('script'), {text: 'window.owned = 1'}))")
+    assert page.evaluate("window.refused") == ["script-src-elem"]  # the policy does refuse what is a script

@@ -147,6 +147,17 @@ def test_a_link_confirms_once(client, email):
     assert not Recipient.objects.get().subscriptions.exists()
 
 
+def test_an_earlier_link_does_not_undo_what_was_chosen_since(client, email):
+    ask(client), ask(client)  # a double click
+    work()
+    one, other = (link_in(letter) for letter in letters())
+    client.post(one)
+    person = Recipient.objects.get()
+    subscribing.change(person, {**subscribing.wanted_by(person), "maintenance": False}, "en", "UTC")
+    assert client.get(other).status_code == client.post(other).status_code == 410
+    assert not person.subscriptions.get().maintenance
+
+
 def test_a_link_is_good_for_three_days(client, email):
     ask(client)
     work()
