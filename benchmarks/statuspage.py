@@ -114,12 +114,12 @@ class Newsroom:
         self.author, self.approver = make.incident_manager(), make.communications_manager()
         make.plan()
         components = [make.component(f"Component {n}", f"Group {n // 4}") for n in range(12)]
-        for n in range(10):
-            incident = make.incident(self.author, components[n], title=f"Payments fail in region {n}")
-            make.published(incident.updates.get(), self.approver)
-            if n >= 2:
-                self.say(incident, "resolved")
-            self.incident = incident if n == 0 else self.incident
+        incidents = [make.incident(self.author, c, title=f"Payments fail on {c}") for c in components[:10]]
+        for one in incidents:
+            make.published(one.updates.get(), self.approver)
+        for one in incidents[2:]:
+            self.say(one, "resolved")
+        self.incident = incidents[0]
 
     def say(self, incident: Any, stage: str) -> None:
         from incidents import declaring

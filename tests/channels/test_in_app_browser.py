@@ -86,7 +86,7 @@ def reader(chromium: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[
         def open_window(init: str = "", **options: Any) -> Any:
             context = browser.new_context(**{"locale": "en-GB", "viewport": {"width": 1280, "height": 800}, **options})
             context.set_default_timeout(10_000)
-            page = context.new_page()
+            page: Any = context.new_page()
             page.problems = []
             page.on("console", lambda said: page.problems.append(said.text) if is_problem(said) else None)
             page.on("pageerror", lambda error: page.problems.append(str(error)))

@@ -23,7 +23,7 @@ def page(chromium: str, live_server: Any, monkeypatch: pytest.MonkeyPatch) -> It
     monkeypatch.setitem(os.environ, "DJANGO_ALLOW_ASYNC_UNSAFE", "1")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
-        page = browser.new_context(locale="en-US", timezone_id="America/New_York").new_page()
+        page: Any = browser.new_context(locale="en-US", timezone_id="America/New_York").new_page()
         page.problems = []
         page.on("console", lambda message: page.problems.append(message.text) if message.type == "error" else None)
         page.on("pageerror", lambda error: page.problems.append(str(error)))

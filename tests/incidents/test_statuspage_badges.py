@@ -32,11 +32,11 @@ def drawn(response) -> ElementTree.Element:
     return svg
 
 
-def says(client, address: str) -> str:
+def says(client, address: str) -> str | None:
     return drawn(client.get(address)).get("aria-label")
 
 
-def colours(svg: ElementTree.Element) -> set[str]:
+def colours(svg: ElementTree.Element) -> set[str | None]:
     return {rect.get("fill") for rect in svg.iter(f"{SVG}rect")} - {None}
 
 
