@@ -449,7 +449,7 @@ class NoticeCount(models.Model):
 class Heartbeat(models.Model):
     """When a background part last proved that it is alive (the worker's canary)."""
 
-    name = models.CharField(max_length=32, primary_key=True)
+    name = models.CharField(max_length=100, primary_key=True)  # of a sweep: its dotted name and a word
     at = models.DateTimeField()
 
     def __str__(self) -> str:
