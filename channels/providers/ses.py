@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property
 from html import escape
@@ -64,6 +65,7 @@ class Ses(aws.AwsProvider):
 
     _bulk: "Bulk | None" = None
     _body = b""  # of the call being made
+    _reply: Mapping[str, Any] = {}  # of the last one that was accepted
     _rate: float | None = None
 
     def __init__(self, config: Mapping[str, Any]) -> None:
@@ -74,12 +76,21 @@ class Ses(aws.AwsProvider):
     @cached_property
     def client(self) -> Any:
         client = super().client
-        # The SDK walks through every field of every entry, in Python: a third of what a recipient costs. All that
-        # SendBulkEmail takes is a JSON body of these very names, so ours takes the place of the SDK's own.
+        # The SDK walks through every field of every entry and of every result, in Python: a third of what a recipient
+        # costs. All that SendBulkEmail takes and gives is JSON of these very names, so ours takes the place of the
+        # SDK's own. What the service refuses is left to the SDK.
         client.meta.events.register(
             "before-call.sesv2.SendBulkEmail", lambda params, **_: params.update(body=self._body)
         )
+        client.meta.events.register("before-parse.sesv2.SendBulkEmail", self._keep_reply)
         return client
+
+    def _keep_reply(self, response_dict: dict[str, Any], **_: Any) -> None:
+        if response_dict["status_code"] != 200:
+            return
+        with suppress(orjson.JSONDecodeError):  # it is the SDK that says so
+            self._reply = orjson.loads(response_dict["body"])
+            response_dict["body"] = b""
 
     def send(self, message: Message, recipients: Sequence[Addressee]) -> list[Outcome]:
         if self.config.get("mode") == "bulk":
@@ -99,14 +110,15 @@ class Ses(aws.AwsProvider):
         if entries:
             client = self.client
             self._body = orjson.dumps({**self._bulk.request, "BulkEmailEntries": list(entries.values())})
+            self._reply = {}
             try:
-                reply = client.send_bulk_email(DefaultContent={}, BulkEmailEntries=[])  # of _body, see client
+                client.send_bulk_email(DefaultContent={}, BulkEmailEntries=[])  # of _body into _reply, see client
             except aws.SDK_ERRORS as error:
                 found = self._failure(error)
                 if aws.code_of(error) not in OF_ONE or self._is_about_us(found):
                     raise found from error
                 return [outcomes.get(n, Outcome(error=found)) for n in range(len(recipients))]
-            outcomes |= dict(zip(entries, _results(reply, len(entries)), strict=True))
+            outcomes |= dict(zip(entries, _results(self._reply, len(entries)), strict=True))
         return [outcomes[n] for n in range(len(recipients))]
 
     def _send_one(self, message: Message, one: Addressee) -> Outcome:

@@ -1,5 +1,4 @@
 import time
-from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -44,7 +43,7 @@ def provider(connect):
 
 def send(provider, text=POST, locale="it", key="42-0", **changes):
     [outcome] = provider.send(
-        make_message(parts={"text": text}, locale=locale, **changes), [replace(addressees(1)[0], key=key)]
+        make_message(parts={"text": text}, locale=locale, **changes), [addressees(1)[0]._replace(key=key)]
     )
     return outcome
 

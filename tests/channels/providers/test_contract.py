@@ -6,7 +6,6 @@ import re
 from base64 import b64decode
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import replace
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
@@ -290,14 +289,14 @@ each_remote = pytest.mark.parametrize("key", [key for key in REGISTRY if key not
 def people(provider: Provider) -> list[Addressee]:
     found = addressees(provider.capabilities.max_batch, provider.capabilities.medium)
     if provider.capabilities.medium == "ticket":
-        return [replace(one, address=f"7:1000{n}") for n, one in enumerate(found)]
+        return [one._replace(address=f"7:1000{n}") for n, one in enumerate(found)]
     if "application_arn" in provider.config:
         return [
-            replace(one, address=f"{APPLICATION.replace(':app/', ':endpoint/')}/{n}") for n, one in enumerate(found)
+            one._replace(address=f"{APPLICATION.replace(':app/', ':endpoint/')}/{n}") for n, one in enumerate(found)
         ]
     if provider.capabilities.medium in STRANGERS:
         return [
-            replace(one, address=f"{provider.peer_url}/{n}", attributes=BROWSER.keys) for n, one in enumerate(found)
+            one._replace(address=f"{provider.peer_url}/{n}", attributes=BROWSER.keys) for n, one in enumerate(found)
         ]
     return found
 

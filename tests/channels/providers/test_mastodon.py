@@ -1,4 +1,3 @@
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -41,7 +40,7 @@ def provider(connect, fake):
 
 def send(provider, text=POST, locale="en", key="42-0", **changes):
     [outcome] = provider.send(
-        make_message(parts={"text": text}, locale=locale, **changes), [replace(addressees(1)[0], key=key)]
+        make_message(parts={"text": text}, locale=locale, **changes), [addressees(1)[0]._replace(key=key)]
     )
     return outcome
 
