@@ -108,7 +108,7 @@ def _export() -> list[bytes]:
 
 def through_smtp(stage: Stage, options: Options, peers: bool = True) -> dict[str, Any]:
     """One and two processes against one bare connection, django-post-office and django-mailer, on one sink."""
-    count = options.pick(10_000, 100_000)
+    count = options.pick(40_000, 100_000)  # with fewer, how two processes share the last batches decides
     last_id = portal.populate(count)
     # The peers are slow: fewer messages say as much of a rate.
     few, fewer = max(count // 5, min(count, 200)), max(count // 20, min(count, 100))
@@ -192,7 +192,7 @@ def _judged(sink: Child, count: int, send: Callable[[], float]) -> Callable[[], 
 
 def through_ses(stage: Stage, options: Options) -> dict[str, Any]:
     """Bulk sending with one and two processes against as many bare boto3 loops, on one fake of SES."""
-    count = options.pick(20_000, 200_000)
+    count = options.pick(60_000, 200_000)  # see through_smtp
     last_id = portal.populate(count)
     with ExitStack() as stack:
         sink = stack.enter_context(stage.child("benchmarks.sinks", "ses"))
