@@ -19,6 +19,10 @@ DATA_DIR = Path(env("DATA_DIR", default=str(BASE_DIR / ".data")))
 # ── Identity ────────────────────────────────────────────────────────────────
 PORTAL_NAME = env("PORTAL_NAME", default="Commsportal")
 PORTAL_URL = env("PORTAL_URL", default="http://127.0.0.1:8000").rstrip("/")
+# How the status page looks: a file, and "#rrggbb" by day and by night (statuspage/brand.py checks them).
+PORTAL_LOGO = env("PORTAL_LOGO", default="")
+PORTAL_COLOUR = env("PORTAL_COLOUR", default="")
+PORTAL_COLOUR_DARK = env("PORTAL_COLOUR_DARK", default="")
 DEFAULT_FROM_EMAIL = env("DEFAULT_FROM_EMAIL", default="status@example.com")
 # The demo shows its own logins and tour on the login page and the dashboard.
 PORTAL_DEMO = env.bool("PORTAL_DEMO", default=False)

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
@@ -139,7 +139,33 @@ def choice(update: IncidentUpdate) -> dict[str, Any]:
         "components": components,
         "severity": update.incident.severity,
         "maintenance": update.incident.maintenance,
+        # Not there at all in others: what waits for approval keeps its hash.
+        **({"private": True} if _private(components) else {}),
     }
+
+
+def _private(components: Iterable[int]) -> bool:
+    """Whether these are private components, all of them."""
+    found = list(Component.objects.filter(pk__in=components).values_list("private", flat=True))
+    return bool(found) and all(found)
+
+
+def check_private(update: IncidentUpdate) -> None:
+    """Of private components alone nothing is said where everybody reads it, and only those are told who may be.
+
+    Raises Refused, or WrongState if what was frozen is from before a component became private, or public.
+    """
+    private = _private(int(key) for key in update.component_states)
+    if private != bool(frozen_choice(update).get("private")):
+        text = _("A component was made private, or public, since approval was asked for; ask for approval again.")
+        raise WrongState(text)
+    if not private:
+        return
+    public = [one.name for one in sending_channels(update) if one.get_provider().capabilities.public]
+    if public:
+        text = _("Everybody reads what goes out by %(channels)s, but all components of this incident are private. ")
+        text += _("Leave it out, or name a component that is not private.")
+        raise Refused(text % {"channels": ", ".join(public)})
 
 
 def _freeze(chosen: Mapping[str, Any]) -> dict[str, Any]:
@@ -157,7 +183,10 @@ def frozen_choice(update: IncidentUpdate) -> dict[str, Any]:
 
 
 def subscribers(chosen: Mapping[str, Any]) -> QuerySet[Recipient]:
-    """Recipients who want to hear of this: {"components": [key], "groups": [key], "severity", "maintenance"}.
+    """Recipients who want to hear of this: {"components": [key], "groups": [key], "severity", "maintenance",
+    "private"}.
+
+    If it is private, those who are subscribed to its very components: "everything" is everything public.
 
     Without "groups": those that the components are in now. Without "severity" and "maintenance", as in what was
     approved before there was such a choice: everybody of these components.
@@ -166,10 +195,10 @@ def subscribers(chosen: Mapping[str, Any]) -> QuerySet[Recipient]:
     groups = chosen.get("groups")
     if groups is None:
         groups = Component.objects.filter(pk__in=components, group__isnull=False).order_by().values("group")
-    wanted = Subscription.objects.filter(
-        Q(component__isnull=True, group__isnull=True) | Q(component__in=components) | Q(group__in=groups),
-        recipient=OuterRef("pk"),
-    )
+    what = Q(component__in=components)
+    if not chosen.get("private"):
+        what |= Q(component__isnull=True, group__isnull=True) | Q(group__in=groups)
+    wanted = Subscription.objects.filter(what, recipient=OuterRef("pk"))
     if chosen.get("maintenance"):
         wanted = wanted.filter(maintenance=True)  # work is announced whatever it is called: no severity
     elif "severity" in chosen:

@@ -22,7 +22,18 @@ from liquid import Environment, FalsyStrictUndefined
 from liquid.exceptions import LiquidError
 from markdown_it import MarkdownIt
 
-from .models import BADNESS, OVER, WORDS, ComponentStatus, Incident, IncidentUpdate, MessageTemplate, Rendition, Stage
+from .models import (
+    BADNESS,
+    OVER,
+    WORDS,
+    Component,
+    ComponentStatus,
+    Incident,
+    IncidentUpdate,
+    MessageTemplate,
+    Rendition,
+    Stage,
+)
 
 TAGS = {"if", "unless", "comment", "content", "output", "illegal", "#"}
 FILTERS = {"default", "upcase", "downcase", "capitalize"}
@@ -174,23 +185,28 @@ def language_name(locale: str) -> str:
 
 
 def status_url(incident: Incident) -> str:
-    return f"{settings.PORTAL_URL}/incidents/{incident.uid}/"
+    """Where customers read of it: of private components alone on their private page, which asks for a login."""
+    return f"{settings.PORTAL_URL}{incident.private_base}/incidents/{incident.uid}/"
+
+
+def named(update: IncidentUpdate) -> list[Component]:
+    """The components that messages name: private ones only where there are no others. One query."""
+    found = list(Component.objects.filter(pk__in=[int(key) for key in update.component_states]))
+    return [one for one in found if not one.private] or found
 
 
 def values(update: IncidentUpdate, locale: str) -> dict[str, str]:
     """Value of each of VARIABLES for this update, in a language. Unknown times are left out."""
-    from .models import Component
-
     incident = update.incident
-    ids = [int(key) for key in update.component_states]
-    names = {c.pk: c.name for c in Component.objects.filter(pk__in=ids)}
+    names = {c.pk: c.name for c in named(update)}
+    ids = [int(key) for key in update.component_states if int(key) in names]
     with translation.override(locale):
-        states = [ComponentStatus(s) for s in update.component_states.values()]
+        states = [ComponentStatus(s) for key, s in update.component_states.items() if int(key) in names]
         worst = max(states, key=lambda s: BADNESS[s], default=ComponentStatus.OPERATIONAL)
         found = {
             "organisation": settings.PORTAL_NAME,
             "title": incident.title,
-            "components": get_text_list([names[i] for i in ids if i in names], _("and")),
+            "components": get_text_list([names[i] for i in ids], _("and")),
             "state": str(worst.label).lower(),
             "started": moment(incident.started_at),
             "resolved": _resolved(update),
@@ -272,10 +288,8 @@ def sections(words: Mapping[str, str], locale: str, over: bool = False) -> list[
 
 def affected(update: IncidentUpdate) -> list[tuple[str, ComponentStatus]]:
     """Name and announced state of each component."""
-    from .models import Component
-
     states = {int(k): ComponentStatus(v) for k, v in update.component_states.items()}
-    return [(c.name, states[c.pk]) for c in Component.objects.filter(pk__in=states)]
+    return [(c.name, states[c.pk]) for c in named(update)]
 
 
 def times(update: IncidentUpdate, locale: str) -> list[tuple[str, str]]:
@@ -405,10 +419,8 @@ def _update_context(words: Mapping[str, str], update: IncidentUpdate, locale: st
 
 def event(update: IncidentUpdate, words: Mapping[str, str], locale: str) -> str:
     """The machine-readable form, schema version 1."""
-    from .models import Component
-
     incident = update.incident
-    names = {c.pk: c for c in Component.objects.filter(pk__in=[int(k) for k in update.component_states])}
+    names = {c.pk: c for c in named(update)}
     return json.dumps(
         {
             "version": "1",
@@ -443,12 +455,9 @@ def event(update: IncidentUpdate, words: Mapping[str, str], locale: str) -> str:
 
 def push_facts(update: IncidentUpdate) -> str:
     """What an app decides by: JSON of {"components": [public id, …], "stage", "impact", "over"}."""
-    from .models import Component
-
-    components = Component.objects.filter(pk__in=[int(k) for k in update.component_states])
     return json.dumps(
         {
-            "components": list(components.values_list("uid", flat=True)),
+            "components": [one.uid for one in named(update)],
             "stage": update.stage,
             "impact": update.incident.impact,
             "over": update.stage in OVER,

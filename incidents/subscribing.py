@@ -10,7 +10,7 @@ from typing import Any
 from django.conf import settings
 from django.core import signing
 from django.db import transaction
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from channels import links, queue
@@ -214,9 +214,9 @@ def wanted_by(person: Recipient) -> dict[str, Any]:
 
 def _subscribe(person: Recipient, wanted: Mapping[str, Any]) -> None:
     """Exactly this from now on; what staff chose of components that are not public stays, as no page shows it."""
-    person.subscriptions.exclude(component__showcase=False).delete()
+    person.subscriptions.exclude(Q(component__showcase=False) | Q(component__private=True)).delete()
     how = {"least_severity": wanted["least_severity"], "maintenance": wanted["maintenance"]}
-    components = Component.objects.filter(pk__in=wanted["components"], showcase=True)
+    components = Component.objects.public().filter(pk__in=wanted["components"])
     groups = ComponentGroup.objects.filter(pk__in=wanted["groups"])
     rows = [Subscription(recipient=person, component=one, **how) for one in components]
     rows += [Subscription(recipient=person, group=one, **how) for one in groups]

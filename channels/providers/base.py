@@ -40,6 +40,11 @@ class Capabilities:
     ticket_pattern: str = ""  # tickets: what their ids look like, as a regular expression
     ticket_example: str = ""  # tickets: how one is written
 
+    @property
+    def public(self) -> bool:
+        """Whether whoever likes reads what goes out by it (a page shows by itself only what is everybody's)."""
+        return self.form == "post" or self.counted
+
 
 class Addressee(NamedTuple):  # one for each recipient: a frozen dataclass takes four times as long to make
     """One recipient as a provider sees it. `values` fill the [[tokens]] of the message.

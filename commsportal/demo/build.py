@@ -29,6 +29,7 @@ from incidents.models import (
     IncidentUpdate,
     PlanRole,
     Scenario,
+    StatusPage,
     Subscription,
 )
 
@@ -67,6 +68,7 @@ def steps() -> Iterator[str]:
     make_plans(channels, people)
     yield "communication plans, with people in their roles"
     yield f"{make_recipients(dice, components)} recipients with their subscriptions"
+    yield f"private status page: {make_private_page(components)}"
     for past in story.PAST:
         incident = relive(past, people, dice)
         reached = publishing.people_reached(incident)
@@ -170,6 +172,17 @@ def make_recipients(dice: random.Random, components: dict[str, Component]) -> in
         for row, why in zip(dice.sample(rows, len(stops)), stops, strict=True)
     )
     return len(rows)
+
+
+def make_private_page(components: dict[str, Component]) -> StatusPage:
+    """What one large customer reads: a component that is theirs alone, and some of everybody's."""
+    own, description, also = story.OWN
+    group = components[also[0]].group
+    theirs = Component.objects.create(name=own, description=description, group=group, position=9, private=True)
+    Component.objects.filter(pk=theirs.pk).update(created_at=timezone.now() - timedelta(days=200))
+    page = StatusPage.objects.create(name=story.LARGE_CUSTOMER)
+    page.components.set([theirs, *(components[name] for name in also)])
+    return page
 
 
 def recipient(medium: str, n: int, dice: random.Random) -> Recipient:

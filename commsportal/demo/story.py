@@ -26,6 +26,10 @@ COMPONENTS = {
     ],
 }
 
+LARGE_CUSTOMER = "Aurora Hotels"
+# A private component, what it is, and what else is on this customer's page.
+OWN = ("Dedicated gateway", "For Aurora Hotels alone", ("Card payments", "Bank transfers", "Payments API"))
+
 
 @dataclass(frozen=True)
 class Said:

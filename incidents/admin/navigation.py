@@ -68,6 +68,12 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
                     "incidents_componentgroup_changelist",
                     "incidents.change_componentgroup",
                 ),
+                item(
+                    _("Private status pages"),
+                    "lock",
+                    "incidents_statuspage_changelist",
+                    "incidents.view_statuspage",
+                ),
             ],
         ),
         (

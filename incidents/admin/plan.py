@@ -12,10 +12,10 @@ from django.http import HttpRequest, HttpResponse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
+from django.utils.translation import gettext_lazy, ngettext
 from simple_history.admin import SimpleHistoryAdmin
 from unfold.admin import TabularInline
-from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget, UnfoldAdminSelectWidget
+from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget, UnfoldAdminSelectWidget, UnfoldBooleanWidget
 
 from commsportal.admin import PortalModelAdmin
 from commsportal.users import PortalGroupAdmin, PortalUserAdmin
@@ -126,14 +126,40 @@ PortalUserAdmin.inlines = [PersonComponents]
 PortalGroupAdmin.inlines = [TeamComponents]
 
 
+class ComponentForm(forms.ModelForm):
+    reveal = forms.BooleanField(
+        label=gettext_lazy("Show its past to everybody"),
+        required=False,
+        widget=UnfoldBooleanWidget,
+        help_text=gettext_lazy("Only asked for when a component stops being private."),
+    )
+
+    def clean(self) -> dict[str, Any]:
+        """What only some have read is not shown to all by a tick that was taken away in passing."""
+        data = super().clean() or {}
+        if self.initial.get("private") and not data.get("private") and not data.get("reveal"):
+            past = self.instance.incidents.filter(published_at__isnull=False).count()
+            if past:
+                text = ngettext(
+                    "%(n)d incident of this component would be shown to everybody, with all that was said. "
+                    "Tick “Show its past to everybody” to go on, or leave it private.",
+                    "%(n)d incidents of this component would be shown to everybody, with all that was said. "
+                    "Tick “Show its past to everybody” to go on, or leave it private.",
+                    past,
+                )
+                self.add_error("private", text % {"n": past})
+        return data
+
+
 @admin.register(Component)
 class ComponentAdmin(PortalModelAdmin):
     """Who is given a component sees it here. Who gives, and edits, is an administrator: change_component."""
 
-    list_display = ["name", "group", "showcase", "people"]
-    list_filter = ["group", "showcase"]
+    form = ComponentForm
+    list_display = ["name", "group", "showcase", "private", "people"]
+    list_filter = ["group", "showcase", "private"]
     search_fields = ["name", "description"]
-    fields = ["name", "description", "group", "position", "showcase"]
+    fields = ["name", "description", "group", "position", "showcase", "private", "reveal"]
     inlines = [ComponentPeople, ComponentTeams]
     ordering = ["group__position", "position", "name"]  # counting people would drop the model's own
 

@@ -9,6 +9,7 @@ from .decision import Decision
 from .incident import Incident, IncidentComponent, IncidentRole
 from .picture import UpdatePicture
 from .plan import CommunicationPlan, MessageTemplate, PlanRole, Role, Scenario
+from .status_page import StatusPage
 from .subscriber_import import SubscriberImport
 from .subscription_request import SubscriptionRequest
 from .ticket import IncidentTicket
@@ -51,6 +52,7 @@ __all__ = [
     "Scenario",
     "Severity",
     "Stage",
+    "StatusPage",
     "SubscriberImport",
     "Subscription",
     "SubscriptionRequest",

@@ -32,6 +32,10 @@ class ComponentGroup(models.Model):
 
 
 class ComponentQuerySet(models.QuerySet["Component"]):
+    def public(self) -> "ComponentQuerySet":
+        """Those that everybody may see and subscribe to."""
+        return self.filter(showcase=True, private=False)
+
     def for_user(self, user: User | AnonymousUser, permission: str = VIEW) -> "ComponentQuerySet":
         """Components a person may see (or operate), by a grant on the model or on the component itself.
 
@@ -63,6 +67,14 @@ class Component(models.Model):
     )
     position = models.PositiveSmallIntegerField(_("position"), default=0)
     showcase = models.BooleanField(_("show on the status page"), default=True)
+    private = models.BooleanField(
+        _("private"),
+        default=False,
+        help_text=_(
+            "Only private status pages show it, and incidents that hit nothing else. Of those only recipients who are "
+            "subscribed to this very component are told."
+        ),
+    )
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(auto_now=True)
 
@@ -76,6 +88,10 @@ class Component(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def is_public(self) -> bool:
+        return self.showcase and not self.private
 
 
 class ComponentUserObjectPermission(UserObjectPermissionBase):

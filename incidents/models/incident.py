@@ -1,4 +1,5 @@
 from datetime import datetime, timedelta
+from functools import cached_property
 from typing import Any
 
 from django.conf import settings
@@ -84,6 +85,16 @@ class Incident(models.Model):
     @property
     def is_over(self) -> bool:
         return self.stage in OVER
+
+    @cached_property
+    def private_base(self) -> str:
+        """What stands before its address where it hits private components alone: "/private/<page>"; else "".
+
+        One query for each instance.
+        """
+        found = list(self.components.values_list("private", "status_pages__uid").order_by("status_pages__name"))
+        pages = [page for _private, page in found if page]
+        return f"/private/{pages[0]}" if pages and all(private for private, _page in found) else ""
 
     @property
     def thread(self) -> str:

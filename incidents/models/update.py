@@ -235,7 +235,7 @@ class IncidentUpdate(models.Model):
 
     def submit(self, by: Any, version: int | None = None) -> "IncidentUpdate":
         """Freeze the content and ask for approval. Raises NotAllowed, WrongState, Refused (with findings)."""
-        from incidents.publishing import build_manifest, manifest_hash
+        from incidents.publishing import build_manifest, check_private, manifest_hash
 
         with transaction.atomic():
             me = self._locked()
@@ -245,6 +245,7 @@ class IncidentUpdate(models.Model):
                 me._check_version(version)
             me._check_words()
             me.manifest = build_manifest(me)
+            check_private(me)
             me.content_hash = manifest_hash(me.manifest)
             me.status = self.Status.IN_REVIEW
             me.save()
@@ -259,6 +260,8 @@ class IncidentUpdate(models.Model):
         `seen_hash` is the content the approver looked at; `typed_count` the number of people they typed, needed
         when the audience is empty or unusually large. Raises NotAllowed, WrongState, Refused.
         """
+        from incidents.publishing import check_private
+
         with transaction.atomic():
             me = self._locked()
             me._check_may("approve", by)
@@ -267,6 +270,7 @@ class IncidentUpdate(models.Model):
             me._check_status(self.Status.IN_REVIEW)
             me._check_seen(seen_hash)
             me._check_words()  # time has passed: what was promised may be over by now
+            check_private(me)
             reach = me.reach()
             if (warning := reach.warning()) and typed_count != reach.total:
                 raise Refused(warning)
@@ -313,7 +317,7 @@ class IncidentUpdate(models.Model):
 
     def publish(self, by: Any) -> "IncidentUpdate":
         """Show it on the status page and queue it for every channel. Raises NotAllowed, WrongState, Refused."""
-        from incidents.publishing import announce, dispatch
+        from incidents.publishing import announce, check_private, dispatch
 
         with transaction.atomic():
             incident = Incident.objects.select_for_update().get(pk=self.incident_id)
@@ -321,6 +325,7 @@ class IncidentUpdate(models.Model):
             me._check_may("publish", by)
             me._check_status(self.Status.APPROVED)
             me._check_words()
+            check_private(me)
             me.reach().check_against(me.approved_count)
             me.status = self.Status.PUBLISHED
             me.published_at = timezone.now()

@@ -26,6 +26,8 @@ from .facts import (
     read,
 )
 from .facts import board as read_board
+from .private import scoped
+from .scope import EVERYBODY, Scope
 
 LATEST = 50
 
@@ -40,11 +42,11 @@ def _iso(at: datetime | None) -> str | None:
 
 def page_json(board: Board) -> dict[str, Any]:
     return {
-        "id": page_id(),
-        "name": settings.PORTAL_NAME,
-        "url": settings.PORTAL_URL,
+        "id": page_id(board.scope),
+        "name": board.scope.title,
+        "url": board.scope.url,
         "time_zone": settings.TIME_ZONE,
-        "updated_at": _iso(changed_at(board.components)),
+        "updated_at": _iso(changed_at(board.components, board.scope)),
     }
 
 
@@ -60,7 +62,7 @@ def component_json(one: Component, board: Board) -> dict[str, Any]:
         "showcase": one.showcase,
         "start_date": None,
         "group_id": one.group.uid if one.group else None,
-        "page_id": page_id(),
+        "page_id": page_id(board.scope),
         "group": False,
         "only_show_if_degraded": False,
     }
@@ -79,7 +81,7 @@ def group_json(group: ComponentGroup, components: list[Component], board: Board)
         "showcase": True,
         "start_date": None,
         "group_id": None,
-        "page_id": page_id(),
+        "page_id": page_id(board.scope),
         "group": True,
         "only_show_if_degraded": False,
         "components": [c.uid for c in components],
@@ -120,7 +122,7 @@ def incident_json(one: PublicIncident, board: Board) -> dict[str, Any]:
         "impact": incident.impact,
         "shortlink": one.url,
         "started_at": _iso(incident.started_at),
-        "page_id": page_id(),
+        "page_id": page_id(board.scope),
         "incident_updates": [update_json(said, incident.uid) for said in one.said],
         "components": [component_json(c, board) for c in one.components],
     }
@@ -143,11 +145,11 @@ def _components(board: Board) -> list[dict[str, Any]]:
 
 
 def _incidents(board: Board, limit: int | None = LATEST, **filters: Any) -> list[dict[str, Any]]:
-    return [incident_json(one, board) for one in read(public().filter(**filters)[:limit])]
+    return [incident_json(one, board) for one in read(public(board.scope).filter(**filters)[:limit], board.scope)]
 
 
 def summary(board: Board) -> dict[str, Any]:
-    found = read(public().open())
+    found = read(public(board.scope).open(), board.scope)
     return {
         "components": _components(board),
         "incidents": [incident_json(one, board) for one in found if not one.incident.maintenance],
@@ -157,7 +159,7 @@ def summary(board: Board) -> dict[str, Any]:
 
 
 def status(board: Board) -> dict[str, Any]:
-    return _status(Overview(board, read(public().open())))
+    return _status(Overview(board, read(public(board.scope).open(), board.scope)))
 
 
 def _status(overview: Overview) -> dict[str, Any]:
@@ -200,24 +202,25 @@ DOCUMENTS: dict[str, Callable[[Board], dict[str, Any]]] = {
 }
 
 
-def document(name: str) -> dict[str, Any]:
+def document(name: str, scope: Scope = EVERYBODY) -> dict[str, Any]:
     """One of DOCUMENTS, as it stands now, in the default language."""
-    board = read_board()
+    board = read_board(scope)
     with translation.override(settings.LANGUAGE_CODE):
         return {"page": page_json(board), **DOCUMENTS[name](board)}
 
 
 @conditional_page
 @require_http_methods(["GET", "HEAD", "OPTIONS"])
-def view(request: HttpRequest, name: str) -> HttpResponse:
-    """Serve a document to anybody, from any site."""
+@scoped
+def view(request: HttpRequest, scope: Scope, name: str) -> HttpResponse:
+    """Serve a document to anybody who may read it, from any site."""
     if request.method == "OPTIONS":
         response = HttpResponse(status=204)
         response["Access-Control-Allow-Methods"] = "GET, HEAD, OPTIONS"
         response["Access-Control-Allow-Headers"] = "If-None-Match, If-Modified-Since, Content-Type"
         response["Access-Control-Max-Age"] = "86400"
     else:
-        response = cached(JsonResponse(document(name), json_dumps_params={"ensure_ascii": False}))
+        response = cached(JsonResponse(document(name, scope), json_dumps_params={"ensure_ascii": False}))
     response["Content-Language"] = settings.LANGUAGE_CODE
     response["Access-Control-Allow-Origin"] = "*"
     # Existing clients read ETag from scripts on other sites.

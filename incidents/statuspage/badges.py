@@ -97,7 +97,7 @@ def _everything() -> str:
 
 def _component(uid: str) -> tuple[str, int]:
     """A badge and its HTTP status. Two queries."""
-    one = Component.objects.filter(showcase=True, uid=uid).first()
+    one = Component.objects.public().filter(uid=uid).first()
     if one is None:
         return badge(settings.PORTAL_NAME, _("Unknown"), UNKNOWN), 404
     return of_component(one, Board([one], component_states())), 200

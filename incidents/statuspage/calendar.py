@@ -13,30 +13,32 @@ from incidents.models.words import one_line, plain
 
 from .caching import cached
 from .facts import PublicIncident, page_id, public, read
+from .private import scoped
+from .scope import EVERYBODY, Scope
 
 LATEST = 50
 REFRESH = timedelta(hours=1)
 
 
-def maintenance() -> bytes:
+def maintenance(scope: Scope = EVERYBODY) -> bytes:
     """The latest maintenance as iCalendar, in the active language. Three queries."""
     calendar = Calendar()
     calendar.add("version", "2.0")
     calendar.add("prodid", "-//Commsportal//Status page//EN")
     calendar.add("method", "PUBLISH")
-    name = _("%(name)s: maintenance") % {"name": settings.PORTAL_NAME}
+    name = _("%(name)s: maintenance") % {"name": scope.title}
     calendar.add("name", name)  # RFC 7986, 5.1; most programs know only the older word
     calendar.add("x-wr-calname", name)
     calendar.add("refresh-interval", vDuration(REFRESH), parameters={"VALUE": "DURATION"})
     calendar.add("x-published-ttl", vDuration(REFRESH))
-    for one in read(public().filter(maintenance=True)[:LATEST]):
+    for one in read(public(scope).filter(maintenance=True)[:LATEST], scope):
         calendar.add_component(_event(one))
     return bytes(calendar.to_ical())
 
 
 def _event(one: PublicIncident) -> Event:
     event = Event()
-    event.add("uid", f"{one.incident.uid}@{page_id()}.commsportal")
+    event.add("uid", f"{one.incident.uid}@{page_id(one.scope)}.commsportal")
     # A program that has the event takes it in again only under a higher number.
     event.add("sequence", len(one.said) - 1)
     event.add("dtstamp", _utc(one.updated_at))
@@ -58,9 +60,10 @@ def _utc(at: datetime) -> datetime:
 
 @conditional_page
 @require_safe
-def view(request: HttpRequest) -> HttpResponse:
+@scoped
+def view(request: HttpRequest, scope: Scope) -> HttpResponse:
     """Serve /maintenance.ics in the default language."""
     with translation.override(settings.LANGUAGE_CODE):
-        response = cached(HttpResponse(maintenance(), content_type="text/calendar; charset=utf-8"))
+        response = cached(HttpResponse(maintenance(scope), content_type="text/calendar; charset=utf-8"))
     response["Content-Language"] = settings.LANGUAGE_CODE
     return response

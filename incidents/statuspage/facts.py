@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import Any
 
 from django.conf import settings
-from django.db.models import Count, Exists, F, Max, OuterRef, Prefetch, Q, QuerySet
+from django.db.models import Count, F, Max, Prefetch, Q, QuerySet
 from django.utils import timezone, translation
 from django.utils.text import get_text_list
 from django.utils.translation import gettext as _
@@ -32,6 +32,8 @@ from incidents.models import (
 from incidents.models.incident import IncidentQuerySet, component_states
 from incidents.models.words import ALPHABET
 
+from .scope import EVERYBODY, Scope
+
 RECENT = timedelta(days=14)
 UNRESOLVED = (Stage.INVESTIGATING, Stage.IDENTIFIED, Stage.MONITORING)
 UPCOMING = (Stage.SCHEDULED,)
@@ -48,9 +50,9 @@ def code(text: str) -> str:
     return "".join(ALPHABET[byte % len(ALPHABET)] for byte in digest[:12])
 
 
-def page_id() -> str:
-    """Identifier of this status page: it stays as long as its address does."""
-    return code(settings.PORTAL_URL)
+def page_id(scope: Scope = EVERYBODY) -> str:
+    """Identifier of this status page: it stays as long as its address does, a private one's as long as that page."""
+    return scope.page or code(settings.PORTAL_URL)
 
 
 # ── One incident ────────────────────────────────────────────────────────────
@@ -88,6 +90,7 @@ class PublicIncident:
     incident: Incident
     said: list[Said]
     components: list[Component]
+    scope: Scope = EVERYBODY
 
     @property
     def stage(self) -> Stage:
@@ -105,7 +108,7 @@ class PublicIncident:
     @property
     def url(self) -> str:
         """Absolute and lasting: the short link of the incident."""
-        return f"{settings.PORTAL_URL}/incidents/{self.incident.uid}/"
+        return f"{self.scope.url}/incidents/{self.incident.uid}/"
 
     @property
     def scheduled_for(self) -> datetime:
@@ -144,12 +147,12 @@ def published() -> QuerySet[IncidentUpdate]:
     return IncidentUpdate.objects.filter(status=IncidentUpdate.Status.PUBLISHED)
 
 
-def public() -> IncidentQuerySet:
-    """Incidents of which an update was published, newest first."""
-    return Incident.objects.public().filter(Exists(published().filter(incident=OuterRef("pk"))))
+def public(scope: Scope = EVERYBODY) -> IncidentQuerySet:
+    """Incidents of which an update was published to these readers, newest first."""
+    return scope.incidents()
 
 
-def read(incidents: QuerySet[Incident]) -> list[PublicIncident]:
+def read(incidents: QuerySet[Incident], scope: Scope = EVERYBODY) -> list[PublicIncident]:
     """Read incidents of public() with all that was said, in three queries."""
     # The manifest also holds every message sent; only the words of the page are wanted, and what they promised.
     frozen = {"shown": F("manifest__page"), "expected": F("manifest__expected_resolution_at")}
@@ -160,12 +163,12 @@ def read(incidents: QuerySet[Incident]) -> list[PublicIncident]:
         Prefetch("updates", queryset=updates, to_attr="public_updates"),
         Prefetch("incident_components", queryset=hit, to_attr="hit"),
     )
-    return [_public(incident) for incident in rows if incident.public_updates]
+    return [_public(incident, scope) for incident in rows if incident.public_updates]
 
 
-def _public(incident: Any) -> PublicIncident:
+def _public(incident: Any, scope: Scope) -> PublicIncident:
     """Put an incident together from its prefetched rows."""
-    shown = {row.component_id: row.component for row in incident.hit if row.component.showcase}
+    shown = {row.component_id: row.component for row in incident.hit if scope.shows(row.component)}
     said, before = [], dict[int, str]()
     for update in incident.public_updates:  # oldest first
         states = {int(key): state for key, state in update.component_states.items() if int(key) in shown}
@@ -184,7 +187,7 @@ def _public(incident: Any) -> PublicIncident:
         before |= states
     # A component is public once an update named it; what is imported was public where it came from.
     named = shown.values() if incident.imported_from else [shown[key] for key in shown if key in before]
-    return PublicIncident(incident, said[::-1], list(named))
+    return PublicIncident(incident, said[::-1], list(named), scope)
 
 
 # ── The whole board ─────────────────────────────────────────────────────────
@@ -196,6 +199,7 @@ class Board:
 
     components: list[Component]
     states: dict[int, str]
+    scope: Scope = EVERYBODY
 
     def state(self, component: Component) -> ComponentStatus:
         return ComponentStatus(self.states.get(component.pk, ComponentStatus.OPERATIONAL))
@@ -212,11 +216,12 @@ class Board:
         return list(found.values())
 
 
-def board() -> Board:
-    components = Component.objects.filter(showcase=True).select_related("group")
+def board(scope: Scope = EVERYBODY) -> Board:
+    components = scope.shown().select_related("group")
     return Board(
         list(components.order_by("group__position", "group__name", "position", "name")),
         component_states(),
+        scope,
     )
 
 
@@ -285,10 +290,10 @@ def _listed(names: list[str]) -> str:
     return get_text_list([*names[:_NAMED], rest], _("and"))
 
 
-def overview(since: datetime | None = None) -> Overview:
-    """The board with open incidents, and those that ended after `since` (default: 14 days ago)."""
-    since = since or timezone.now() - RECENT
-    return Overview(board(), read(public().filter(~Q(stage__in=OVER) | Q(resolved_at__gte=since))))
+def overview(scope: Scope = EVERYBODY) -> Overview:
+    """The board with open incidents, and those that ended in the last 14 days."""
+    since = timezone.now() - RECENT
+    return Overview(board(scope), read(public(scope).filter(~Q(stage__in=OVER) | Q(resolved_at__gte=since)), scope))
 
 
 def version() -> str:
@@ -304,8 +309,10 @@ def version() -> str:
     return ",".join(f"{one['n']}@{one['at'].isoformat() if one['at'] else ''}" for one in found)
 
 
-def changed_at(components: Iterable[Component]) -> datetime:
-    """When anything public last changed; one query."""
-    last = published().aggregate(at=Max("published_at"))["at"]
+def changed_at(components: Iterable[Component], scope: Scope = EVERYBODY) -> datetime:
+    """When anything that these readers see last changed; one query."""
+    last = (
+        published().filter(incident__in=public(scope).order_by().values("pk")).aggregate(at=Max("published_at"))["at"]
+    )
     times = [c.updated_at for c in components] + ([last] if last else [])
     return max(times, default=datetime(2000, 1, 1, tzinfo=timezone.get_default_timezone()))

@@ -16,6 +16,8 @@ from incidents.models.words import plain
 
 from .caching import cached
 from .facts import PublicIncident, page_id, public, read
+from .private import scoped
+from .scope import Scope
 
 LATEST = 25
 
@@ -31,30 +33,31 @@ class History(Feed):
 
     item_guid_is_permalink = False
 
-    def __init__(self, kind: type) -> None:
+    def __init__(self, kind: type, scope: Scope) -> None:
         self.feed_type = kind
+        self.scope = scope
         self.language = settings.LANGUAGE_CODE
 
     def title(self) -> str:
-        return _("%(name)s status: incident history") % {"name": settings.PORTAL_NAME}
+        return _("%(name)s status: incident history") % {"name": self.scope.title}
 
     def subtitle(self) -> str:
-        return _("Incidents and maintenance of %(name)s, newest first.") % {"name": settings.PORTAL_NAME}
+        return _("Incidents and maintenance of %(name)s, newest first.") % {"name": self.scope.title}
 
     description = subtitle
 
     def link(self) -> str:
-        return f"{settings.PORTAL_URL}/"
+        return f"{self.scope.url}/"
 
     def feed_url(self) -> str:
         name = "atom" if issubclass(self.feed_type, Atom1Feed) else "rss"
-        return f"{settings.PORTAL_URL}/history.{name}"
+        return f"{self.scope.url}/history.{name}"
 
     def feed_guid(self) -> str:
-        return _tag("history")
+        return _tag("history", self.scope)
 
     def items(self) -> list[PublicIncident]:
-        return sorted(read(public()[:LATEST]), key=lambda one: one.updated_at, reverse=True)
+        return sorted(read(public(self.scope)[:LATEST], self.scope), key=lambda one: one.updated_at, reverse=True)
 
     def item_title(self, item: Any) -> str:
         return plain(item.incident.title)
@@ -66,7 +69,7 @@ class History(Feed):
         return item.url
 
     def item_guid(self, item: PublicIncident) -> str:
-        return _tag(f"incident/{item.incident.uid}")
+        return _tag(f"incident/{item.incident.uid}", self.scope)
 
     def item_pubdate(self, item: PublicIncident) -> datetime:
         return item.said[-1].at
@@ -75,19 +78,20 @@ class History(Feed):
         return item.updated_at
 
 
-def _tag(name: str) -> str:
+def _tag(name: str, scope: Scope) -> str:
     """A permanent id: it does not change when the portal moves."""
-    return f"urn:commsportal:{page_id()}:{name}"
+    return f"urn:commsportal:{page_id(scope)}:{name}"
 
 
-FEEDS = {"atom": History(_Atom), "rss": History(Rss201rev2Feed)}
+FEEDS = {"atom": _Atom, "rss": Rss201rev2Feed}
 
 
 @conditional_page
 @require_safe
-def view(request: HttpRequest, kind: str) -> HttpResponse:
+@scoped
+def view(request: HttpRequest, scope: Scope, kind: str) -> HttpResponse:
     """Serve /history.atom or /history.rss in the default language."""
     with translation.override(settings.LANGUAGE_CODE):
-        response = cached(FEEDS[kind](request))
+        response = cached(History(FEEDS[kind], scope)(request))
     response["Content-Language"] = settings.LANGUAGE_CODE
     return response

@@ -27,7 +27,7 @@ from channels import counting
 
 from . import snapshot
 from .facts import version
-from .views import accepted_language
+from .frame import accepted_language
 
 log = logging.getLogger(__name__)
 

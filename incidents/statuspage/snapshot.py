@@ -5,6 +5,7 @@
 <directory>/index.html, incidents/<uid>/index.html, history/index.html   in the default language
 <directory>/<language>/…                                                 the same in each language
 <directory>/badge.svg, badge/<uid>.svg                                   likewise
+<directory>/brand.css                                                    the operator's colours
 <directory>/api/v2/….json, history.atom, history.rss, maintenance.ics    in the default language alone
 <directory>/static/portal/status.css, .js and the icon
 <directory>/pictures/<sha256>.png or .jpg                                those that these pages show
@@ -95,7 +96,7 @@ def take(of_version: str | None = None) -> Snapshot:
         pages: dict[str, Page] = {}
         documents = [reverse(f"api-{name}") for name in api.DOCUMENTS]
         documents += [reverse(f"status-{kind}") for kind in feeds.FEEDS]
-        documents.append(reverse("status-calendar"))
+        documents += [reverse("status-calendar"), reverse("status-brand")]
         for path in documents:
             pages[address(path)] = _page(path)
         for path in (reverse("in_app"), reverse("status-badge")):

@@ -25,8 +25,8 @@ from channels.models import Medium, Recipient, Suppression
 from channels.views import veiled
 from incidents import confirming, subscribing
 
+from .frame import language, page_context
 from .subscribe_forms import ChoiceForm, Offer, SubscribeForm, offered
-from .views import language, page_context
 
 log = logging.getLogger(__name__)
 MAX_BODY = 64 * 1024  # bytes; a box of each of a thousand components, with room to spare

@@ -90,7 +90,7 @@ class ChoiceForm(forms.Form):
     def __init__(self, *args: Any, zone: str = "", **kwargs: Any) -> None:
         kwargs.setdefault("label_suffix", "")
         super().__init__(*args, **kwargs)
-        shown = list(Component.objects.filter(showcase=True).select_related("group"))
+        shown = list(Component.objects.public().select_related("group"))
         # Groups in the order of the page; what is in none comes last.
         shown.sort(key=lambda one: one.group is None)
         self.board: list[tuple[ComponentGroup | None, list[Component]]] = [

@@ -18,6 +18,7 @@ from django.utils import timezone
 from incidents.models import BADNESS, OVER, Component, ComponentStatus, IncidentComponent, IncidentUpdate
 
 from .facts import public, published
+from .scope import EVERYBODY, Scope
 
 DAYS = 90
 STEP = timedelta(minutes=10)  # what is going on counts until the end of these: a page that changes by itself is no news
@@ -176,7 +177,7 @@ def _pieces(
         before = max(at, since)
 
 
-def read_uptime(components: Iterable[Component]) -> dict[int, Uptime]:
+def read_uptime(components: Iterable[Component], scope: Scope = EVERYBODY) -> dict[int, Uptime]:
     """Component id → how it fared. Two queries."""
     now, zone = timezone.now(), timezone.get_default_timezone()
     now += STEP - timedelta(minutes=now.minute % 10, seconds=now.second, microseconds=now.microsecond)
@@ -184,7 +185,7 @@ def read_uptime(components: Iterable[Component]) -> dict[int, Uptime]:
     heard = published().filter(published_at__gte=start).values("incident")
     shown: Iterable[IncidentUpdate] = (
         published()
-        .filter(incident__in=public().filter(~Q(stage__in=OVER) | Q(pk__in=heard)).values("pk"))
+        .filter(incident__in=public(scope).filter(~Q(stage__in=OVER) | Q(pk__in=heard)).values("pk"))
         .only("incident_id", "published_at", "stage", "component_states")
         .order_by("published_at", "number")
     )
@@ -194,7 +195,7 @@ def read_uptime(components: Iterable[Component]) -> dict[int, Uptime]:
         if one.published_at
     ]
     # Incidents, imported ones for the most part, tell of the time before the component was entered here.
-    hit = IncidentComponent.objects.filter(incident__in=public().values("pk")).values_list("component_id")
+    hit = IncidentComponent.objects.filter(incident__in=public(scope).values("pk")).values_list("component_id")
     first = dict(hit.annotate(at=Min("incident__started_at")).values_list("component_id", "at"))
     known = {one.pk: min(one.created_at, first.get(one.pk) or one.created_at) for one in components}
     return measure(rows, known, now, zone)

@@ -6,7 +6,6 @@ from functools import wraps
 from itertools import groupby
 from typing import Any
 
-from django.conf import settings
 from django.core.paginator import Paginator
 from django.db.models import Count
 from django.db.models.functions import TruncMonth
@@ -14,7 +13,6 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils import timezone, translation
 from django.utils.cache import patch_vary_headers
-from django.utils.translation import trans_real
 from django.views.decorators.http import conditional_page, require_safe
 
 from incidents.models import IncidentUpdate, UpdatePicture
@@ -23,39 +21,29 @@ from incidents.models.incident import component_states
 from . import structured
 from .caching import cached
 from .facts import Board, PublicIncident, overview, public, read
+from .frame import language, page_context
+from .private import scoped
+from .scope import Scope
 from .uptime import read_uptime
 
 # Months are put together on one page of the archive until they hold this many incidents.
 PER_PAGE = 20
 
 
-def language(request: HttpRequest) -> str:
-    """The reader's language: ?lang=, else Accept-Language, else the default. Never a cookie: pages are shared."""
-    if (asked := request.GET.get("lang")) in dict(settings.LANGUAGES):
-        return str(asked)
-    return accepted_language(request.headers.get("Accept-Language", ""))
-
-
-def accepted_language(header: str) -> str:
-    """The first language of an Accept-Language header that there is, else the default."""
-    for code, _weight in trans_real.parse_accept_lang_header(header):
-        try:
-            return translation.get_supported_language_variant(code)
-        except LookupError:
-            continue
-    return settings.LANGUAGE_CODE
-
-
 def public_page(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
-    """A page for everybody: in the reader's language, cacheable, answered with 304 while nothing changed."""
+    """A page as `view(request, scope, …)` answers it: in the reader's language, with 304 while nothing changed.
+
+    Everybody's is cacheable, a private one is not.
+    """
 
     @conditional_page
     @require_safe
+    @scoped
     @wraps(view)
-    def wrapper(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+    def wrapper(request: HttpRequest, scope: Scope, *args: Any, **kwargs: Any) -> HttpResponse:
         chosen = language(request)
         with translation.override(chosen):
-            response = cached(view(request, *args, **kwargs))
+            response = cached(view(request, scope, *args, **kwargs))
         response["Content-Language"] = chosen
         patch_vary_headers(response, ["Accept-Language"])
         return response
@@ -63,51 +51,40 @@ def public_page(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse
     return wrapper
 
 
-def page_context(request: HttpRequest) -> dict[str, Any]:
-    """What the frame of every page shows."""
-    chosen = request.GET.get("lang")
-    return {
-        # Every link keeps the language that was asked for.
-        "lang_query": f"?lang={chosen}" if chosen in dict(settings.LANGUAGES) else "",
-        "languages": [(code, translation.get_language_info(code)["name_local"]) for code, _n in settings.LANGUAGES],
-        "timezone_name": settings.TIME_ZONE,
-    }
-
-
-def _render(request: HttpRequest, name: str, context: dict[str, Any], status: int = 200) -> HttpResponse:
-    return render(request, f"statuspage/{name}.html", {**page_context(request), **context}, status=status)
+def _render(request: HttpRequest, scope: Scope, name: str, context: dict[str, Any], status: int = 200) -> HttpResponse:
+    return render(request, f"statuspage/{name}.html", {**page_context(request, scope), **context}, status=status)
 
 
 @public_page
-def index(request: HttpRequest) -> HttpResponse:
+def index(request: HttpRequest, scope: Scope) -> HttpResponse:
     """The state of everything, open incidents first."""
-    shown = overview()
+    shown = overview(scope)
     context = {
         "overview": shown,
-        "uptimes": read_uptime(shown.board.components),
+        "uptimes": read_uptime(shown.board.components, scope),
         "shown_updates": ":5",
         "brief": True,
-        "structured": structured.front_page(shown),
+        "structured": None if scope.private else structured.front_page(shown),
         "address": "/",
     }
-    return _render(request, "index", context)
+    return _render(request, scope, "index", context)
 
 
 @public_page
-def incident(request: HttpRequest, uid: str) -> HttpResponse:
+def incident(request: HttpRequest, scope: Scope, uid: str) -> HttpResponse:
     """One incident with all that was said. What was never published does not exist here: 404."""
-    found = read(public().filter(uid=uid))
+    found = read(public(scope).filter(uid=uid), scope)
     if not found:
-        return _render(request, "missing", {"address": f"/incidents/{uid}/"}, status=404)
+        return _render(request, scope, "missing", {"address": f"/incidents/{uid}/"}, status=404)
     one = found[0]
     context = {
         "one": one,
-        "board": Board(one.components, component_states()),
+        "board": Board(one.components, component_states(), scope),
         "shown_updates": ":",
-        "structured": structured.incident_page(one),
+        "structured": None if scope.private else structured.incident_page(one),
         "address": f"/incidents/{uid}/",
     }
-    return _render(request, "incident", context)
+    return _render(request, scope, "incident", context)
 
 
 @conditional_page
@@ -126,20 +103,23 @@ def picture(request: HttpRequest, name: str) -> HttpResponse:
 
 
 @public_page
-def history(request: HttpRequest) -> HttpResponse:
+def history(request: HttpRequest, scope: Scope) -> HttpResponse:
     """The archive, newest first: whole months, as many as make a page."""
-    counted = public().annotate(month=TruncMonth("started_at")).values_list("month")
+    counted = public(scope).annotate(month=TruncMonth("started_at")).values_list("month")
     pages = Paginator(_pack(list(counted.annotate(count=Count("pk")).order_by("-month"))), 1)
     page = pages.get_page(request.GET.get("page"))
     months = [month for packed in page.object_list for month in packed]
-    found = read(public().filter(started_at__gte=months[-1], started_at__lt=_after(months[0]))) if months else []
+    found = []
+    if months:
+        shown = public(scope).filter(started_at__gte=months[-1], started_at__lt=_after(months[0]))
+        found = read(shown, scope)
     context = {
         "page": page,
         "months": [(month, list(rows)) for month, rows in groupby(found, key=_month)],
         "years": _years(pages),
         "address": "/history/",
     }
-    return _render(request, "history", context)
+    return _render(request, scope, "history", context)
 
 
 def _month(one: PublicIncident) -> datetime:
