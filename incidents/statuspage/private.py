@@ -1,11 +1,13 @@
 """Private status pages: /private/<key>/…, where the key is a page's uid (its readers log in) or a signed link's."""
 
+import logging
 from collections.abc import Callable
 from functools import wraps
 from typing import Any, TypeVar
 
 from django.contrib import auth
 from django.contrib.auth.views import LoginView, redirect_to_login
+from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.http.response import HttpResponseBase
 from django.shortcuts import render
@@ -18,6 +20,7 @@ from incidents.models import StatusPage
 from .frame import language, page_context
 from .scope import EVERYBODY, Scope
 
+log = logging.getLogger(__name__)
 Page = Callable[..., HttpResponse]
 R = TypeVar("R", bound=HttpResponseBase)
 
@@ -35,15 +38,27 @@ def scoped(view: Page) -> Page:
     def wrapper(request: HttpRequest, *args: Any, key: str = "", **kwargs: Any) -> HttpResponse:
         if not key:
             return view(request, EVERYBODY, *args, **kwargs)
-        by_link = ":" in key
-        page = StatusPage.by_key(key) if by_link else StatusPage.objects.filter(uid=key).first()
-        if not by_link and not request.user.is_authenticated:  # also where there is no such page: nobody shall learn it
-            return unshared(redirect_to_login(request.get_full_path(), reverse("private-login")))
-        if page is None or not (by_link or page.may_read(request.user)):
-            return unshared(_closed(request, by_link))
-        return unshared(view(request, scope_of(page, key), *args, **kwargs))
+        try:
+            return unshared(_answer(view, request, key, *args, **kwargs))
+        except (OperationalError, InterfaceError) as error:
+            log.error("a private status page is away: the database does not answer: %s", error)
+            response = unshared(_closed(request, "away", 503))
+            response["Retry-After"] = "120"
+            return response
 
     return wrapper
+
+
+def _answer(view: Page, request: HttpRequest, key: str, *args: Any, **kwargs: Any) -> HttpResponse:
+    if ":" in key:
+        page = StatusPage.by_key(key)
+        return view(request, scope_of(page, key), *args, **kwargs) if page else _closed(request, "link")
+    if not request.user.is_authenticated:  # also where there is no such page: nobody shall learn it
+        return redirect_to_login(request.get_full_path(), reverse("private-login"))
+    page = StatusPage.objects.filter(uid=key).first()
+    if page is None or not page.may_read(request.user):
+        return _closed(request, "login")
+    return view(request, scope_of(page, key), *args, **kwargs)
 
 
 def unshared(response: R) -> R:
@@ -54,11 +69,13 @@ def unshared(response: R) -> R:
     return response
 
 
-def _closed(request: HttpRequest, by_link: bool) -> HttpResponse:
-    chosen = language(request)
-    with translation.override(chosen):
-        context = {**page_context(request, EVERYBODY), "by_link": by_link, "closed": True}
-        return render(request, "statuspage/private_closed.html", context, status=404)
+def _closed(request: HttpRequest, why: str, status: int = 404) -> HttpResponse:
+    """`why`: "link" that opens nothing, "login" that does not suffice, or the database is "away"."""
+    with translation.override(language(request)):
+        context = {**page_context(request), "why": why, "closed": True}
+        response = render(request, "statuspage/private_closed.html", context, status=status)
+        response["Content-Language"] = translation.get_language()
+    return response
 
 
 @require_POST

@@ -8,6 +8,7 @@ import pytest
 
 from channels.links import manage_url, unsubscribe_url
 from incidents import subscribing
+from incidents.models import StatusPage
 from tests import make
 
 from .test_statuspage import newsroom, say, told
@@ -48,8 +49,13 @@ def addresses() -> list[str]:
     wanted = {"components": [checkout.pk], "groups": [], "least_severity": "sev4", "maintenance": True}
     asked = subscribing.ask("email", "a@example.com", wanted, "en", "Europe/Rome", ("You can stop.", "en"), "")
     confirm = subscribing.confirm_url(asked)
+    private = StatusPage.objects.create(name="Acme")
+    private.components.set([checkout, search])
     return [
         "/",
+        f"/private/{private.key(None)}/",
+        "/private/x:y:z/",
+        "/private/login/",
         "/history/",
         f"/incidents/{now.uid}/",
         f"/incidents/{over.uid}/",

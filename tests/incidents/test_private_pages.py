@@ -7,6 +7,7 @@ import pytest
 import time_machine
 from django.contrib.auth.models import Group, User
 from django.core import signing
+from django.db import OperationalError
 from django.test import Client
 from django.utils import timezone
 
@@ -231,6 +232,18 @@ def test_the_front_page_costs_a_fixed_number_of_queries(client, cluster, page, d
         with django_assert_num_queries(FRONT_QUERIES + 2):  # the page, and its components
             client.get(f"{base}/")
         told(cluster)
+
+
+def test_without_a_database_it_says_so_and_leaves_no_traceback(client, page, monkeypatch, caplog):
+    def away(*_args, **_kwargs):
+        raise OperationalError("connection refused")
+
+    monkeypatch.setattr(StatusPage, "by_key", away)
+    answer = client.get(f"{link(page)}/?lang=it")
+    assert answer.status_code == 503
+    assert answer["Retry-After"] == "120"
+    assert "non può essere mostrata" in answer.content.decode()
+    assert [record.exc_info for record in caplog.records if record.levelname == "ERROR"][0] is None
 
 
 # ── What is said ──
