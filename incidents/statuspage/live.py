@@ -112,15 +112,16 @@ class LivePage:
         path = environ.get("PATH_INFO", "")
         if path.startswith(snapshot.PICTURES):
             return self._picture(path, environ, start_response)
-        addresses = _addresses(path, environ.get("QUERY_STRING", ""), environ.get("HTTP_ACCEPT_LANGUAGE", ""))
-        if not addresses:
-            return self.application(environ, start_response)
+        addresses, exact = _addresses(path, environ.get("QUERY_STRING", ""), environ.get("HTTP_ACCEPT_LANGUAGE", ""))
         keeper = self._keeper()
         page = self._page(addresses)
         if page and page.noted and not keeper.looked.is_set():  # the first request after a start: a look is under way
             keeper.looked.wait(PATIENCE)
             page = self._page(addresses)
-        return _answer(page, environ, start_response) if page else self.application(environ, start_response)
+        # While the database is away, the first page of the archive is better than none.
+        if page is None or not (exact or page.noted):
+            return self.application(environ, start_response)
+        return _answer(page, environ, start_response)
 
     def _keeper(self) -> "Keeper":
         """The keeper of this process, started at its first request: a server may fork after loading us."""
@@ -178,18 +179,17 @@ def _wants_https(environ: WSGIEnvironment) -> bool:
     return environ.get("wsgi.url_scheme") != "https"
 
 
-def _addresses(path: str, query: str, accepted: str) -> list[str]:
-    """Where in a snapshot the page may stand; empty if only Django can tell, as of an older page of the archive."""
-    asked = ""
+def _addresses(path: str, query: str, accepted: str) -> tuple[list[str], bool]:
+    """Where in a snapshot the page may stand, and whether it is just what was asked for: Django knows more of some."""
+    asked, exact = "", True
     if query:
         given = parse_qs(query)
-        if "page" in given or "components" in given:
-            return []
+        exact = "page" not in given and "components" not in given
         asked = given.get("lang", [""])[-1]
         if asked not in dict(settings.LANGUAGES):
             asked = ""
     language = asked or _language(accepted[:200])
-    return [snapshot.address(path, language, bool(asked)), snapshot.address(path)]
+    return [snapshot.address(path, language, bool(asked)), snapshot.address(path)], exact
 
 
 _language = lru_cache(1000)(accepted_language)

@@ -38,8 +38,10 @@ from django.utils import timezone, translation
 
 from incidents.templatetags.statuspage import when
 
-from . import api, badges, feeds
-from .facts import Board, overview, version
+from . import api, badges, brand, feeds
+from .facts import Board, PublicIncident, overview, version
+from .scope import EVERYBODY
+from .views import archive, archive_pages
 
 log = logging.getLogger(__name__)
 
@@ -111,10 +113,36 @@ def take(of_version: str | None = None) -> Snapshot:
             except RuntimeError as error:
                 version()  # raises if it is the database that is gone
                 log.error("the status page goes on without one of its pages: %s", error)
-        said = [page for one in shown.incidents for update in one.said for page in update.page.values()]
+        # Whatever the first page of the archive links to is there too.
+        known_already = {one.incident.pk for one in shown.incidents}
+        older = archive(EVERYBODY, archive_pages(EVERYBODY).get_page(1).object_list)
+        older = [one for one in older if one.incident.pk not in known_already]
+        pages |= _older(older)
+        said = [page for one in [*shown.incidents, *older] for update in one.said for page in update.page.values()]
         names = sorted({page["picture"]["file"] for page in said if "picture" in page})
         pictures = {name: _body(_get(reverse("status-picture", args=[name]))) for name in names}
     return Snapshot(known, at, pages, pictures)
+
+
+_kept: dict[str, tuple[Any, dict[str, Page]]] = {}
+
+
+def _older(incidents: list[PublicIncident]) -> dict[str, Page]:
+    """Pages of what is long over. Nothing changes them, mostly: this process renders each once."""
+    looks = (settings.PORTAL_NAME, settings.PORTAL_URL, brand.logo(), brand.css(), timezone.localdate().year)
+    found: dict[str, tuple[Any, dict[str, Page]]] = {}
+    for one in incidents:
+        path = reverse("status-incident", args=[one.incident.uid])
+        key = (one.incident.updated_at, one.updated_at, *(part.updated_at for part in one.components), looks)
+        before = _kept.get(path)
+        try:
+            found[path] = before if before and before[0] == key else (key, _in_all_languages(path))
+        except RuntimeError as error:
+            version()  # as above
+            log.error("the status page goes on without one of its pages: %s", error)
+    _kept.clear()
+    _kept.update(found)
+    return {where: page for _key, pages in found.values() for where, page in pages.items()}
 
 
 def _in_all_languages(path: str) -> dict[str, Page]:

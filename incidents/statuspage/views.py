@@ -1,6 +1,6 @@
 """What readers see. No login, no cookie, no script; the language comes from ?lang= or the browser."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from functools import wraps
 from itertools import groupby
@@ -105,14 +105,9 @@ def picture(request: HttpRequest, name: str) -> HttpResponse:
 @public_page
 def history(request: HttpRequest, scope: Scope) -> HttpResponse:
     """The archive, newest first: whole months, as many as make a page."""
-    counted = public(scope).annotate(month=TruncMonth("started_at")).values_list("month")
-    pages = Paginator(_pack(list(counted.annotate(count=Count("pk")).order_by("-month"))), 1)
+    pages = archive_pages(scope)
     page = pages.get_page(request.GET.get("page"))
-    months = [month for packed in page.object_list for month in packed]
-    found = []
-    if months:
-        shown = public(scope).filter(started_at__gte=months[-1], started_at__lt=_after(months[0]))
-        found = read(shown, scope)
+    found = archive(scope, page.object_list)
     context = {
         "page": page,
         "months": [(month, list(rows)) for month, rows in groupby(found, key=_month)],
@@ -120,6 +115,21 @@ def history(request: HttpRequest, scope: Scope) -> HttpResponse:
         "address": "/history/",
     }
     return _render(request, scope, "history", context)
+
+
+def archive_pages(scope: Scope) -> Paginator:
+    """Of the archive, newest first; what each holds is for archive()."""
+    counted = public(scope).annotate(month=TruncMonth("started_at")).values_list("month")
+    return Paginator(_pack(list(counted.annotate(count=Count("pk")).order_by("-month"))), 1)
+
+
+def archive(scope: Scope, packed: Iterable[list[datetime]]) -> list[PublicIncident]:
+    """What a page of the archive shows."""
+    months = [month for part in packed for month in part]
+    if not months:
+        return []
+    shown = public(scope).filter(started_at__gte=months[-1], started_at__lt=_after(months[0]))
+    return read(shown, scope)
 
 
 def _month(one: PublicIncident) -> datetime:

@@ -119,10 +119,18 @@ def test_what_apps_ask_for_outlives_the_database_too(web):
         key="1-1-it", thread="incident-a", locale="it", subject="Pagamenti", text="", at=timezone.now(), facts=facts
     )
     web.look()
+    some = "/api/in-app.json?lang=it&components=c"
+    assert web.get(some).status == 299  # Django chooses
     web.age(live.UNSURE + 1)
-    [notice] = json.loads(web.get("/api/in-app.json?lang=it").text)["notices"]
-    assert notice["subject"] == "Pagamenti"
-    assert web.get("/api/in-app.json?lang=it&components=c").status == 299  # Django chooses
+    for address in ("/api/in-app.json?lang=it", some):  # now the app has to choose
+        [notice] = json.loads(web.get(address).text)["notices"]
+        assert notice["subject"] == "Pagamenti"
+
+
+def test_an_older_page_of_the_archive_becomes_the_first_one_while_nobody_can_read_it(web):
+    assert web.get("/history/?page=2&lang=it").status == 299
+    web.age(live.UNSURE + 1)
+    assert "Incidenti passati" in web.get("/history/?page=2&lang=it").text
 
 
 def test_a_page_of_an_incident_is_there_in_both_languages(web):

@@ -2,12 +2,15 @@
 
 import json
 import threading
+from datetime import timedelta
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 from django.conf import settings
+from django.utils import timezone
 
+from incidents.models import Incident
 from incidents.statuspage import snapshot
 from tests import make
 
@@ -92,6 +95,26 @@ def test_what_is_no_longer_recent_goes_and_foreign_files_stay(tmp_path):
     assert not old.exists()
     assert not (folder / ".new-crashed").exists()
     assert (folder / "robots.txt").read_text() == "theirs"
+
+
+def test_what_the_archive_links_to_is_there_however_old_and_rendered_once(tmp_path, monkeypatch):
+    old = told(make.component("Search"), title="Search was slow")
+    say(old, "resolved")
+    Incident.objects.filter(pk=old.pk).update(resolved_at=timezone.now() - timedelta(days=40))
+    folder, page = tmp_path / "public", f"incidents/{old.uid}/index.html"
+    snapshot.publish(folder)
+    assert "Search was slow" not in (folder / "index.html").read_text()
+    assert f"/incidents/{old.uid}/" in (folder / "history/index.html").read_text()
+    assert "Search was slow" in (folder / page).read_text()
+    assert (folder / "it" / page).exists()
+
+    rendered, real = [], snapshot._get
+    monkeypatch.setattr(snapshot, "_get", lambda path, *how: rendered.append(path) or real(path, *how))
+    snapshot.publish(folder)
+    assert f"/incidents/{old.uid}/" not in rendered
+    Incident.objects.get(pk=old.pk).components.get().save()  # as a new name would
+    snapshot.publish(folder)
+    assert f"/incidents/{old.uid}/" in rendered
 
 
 def test_a_reader_never_sees_half_a_file(tmp_path, monkeypatch):
