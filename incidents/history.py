@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from django.utils.translation import gettext as _
 
 from .models import OVER, ComponentStatus, Severity, Stage
+from .models.words import IMPLIED
 
 T = TypeVar("T")
 
@@ -311,12 +312,7 @@ def _state(impact: str, stage: Stage) -> str:
     """What an impact means for a component, where the source does not say."""
     if stage in OVER or stage == Stage.SCHEDULED:
         return ComponentStatus.OPERATIONAL
-    return {
-        "critical": ComponentStatus.MAJOR,
-        "major": ComponentStatus.PARTIAL,
-        "minor": ComponentStatus.DEGRADED,
-        "maintenance": ComponentStatus.MAINTENANCE,
-    }.get(impact, ComponentStatus.OPERATIONAL)
+    return IMPLIED.get(impact, ComponentStatus.OPERATIONAL)
 
 
 def _incident(record: Record, updates: list[PastUpdate], **facts: Any) -> PastIncident:

@@ -54,6 +54,13 @@ class Severity(models.TextChoices):
 
 
 # What the public status API calls the impact of an incident.
+# What an impact means for a component, where nobody says more: of incidents that come from elsewhere.
+IMPLIED = {
+    "critical": ComponentStatus.MAJOR,
+    "major": ComponentStatus.PARTIAL,
+    "minor": ComponentStatus.DEGRADED,
+    "maintenance": ComponentStatus.MAINTENANCE,
+}
 IMPACT = {Severity.SEV1: "critical", Severity.SEV2: "major", Severity.SEV3: "minor", Severity.SEV4: "none"}
 
 # The words of one message in one language. One set serves every channel, so that no two channels disagree:

@@ -7,7 +7,7 @@ maintenance count nothing.
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from decimal import Decimal
 from itertools import groupby
@@ -15,7 +15,8 @@ from itertools import groupby
 from django.db.models import Min, Q
 from django.utils import timezone
 
-from incidents.models import BADNESS, OVER, Component, ComponentStatus, IncidentComponent, IncidentUpdate
+from incidents.models import BADNESS, OVER, Component, ComponentStatus, IncidentComponent, IncidentUpdate, Stage
+from incidents.models.words import IMPLIED
 
 from .facts import public, published
 from .scope import EVERYBODY, Scope
@@ -177,8 +178,22 @@ def _pieces(
         before = max(at, since)
 
 
+def _with_implied(rows: list[Row]) -> Iterator[Row]:
+    """The same, where an imported incident that names components but no states has those that its impact implies."""
+    bare = {row.incident for row in rows} - {row.incident for row in rows if row.states}
+    implied: dict[int, dict[int, str]] = defaultdict(dict)
+    if bare:
+        hit = IncidentComponent.objects.filter(incident__in=bare, incident__imported_from__isnull=False)
+        for one in hit.select_related("incident"):
+            if state := IMPLIED.get(one.incident.impact):
+                implied[one.incident_id][one.component_id] = state.value
+    for row in rows:  # the first of each incident says it; they stand in the order of time
+        states = {} if row.stage == Stage.SCHEDULED else implied.pop(row.incident, {})
+        yield replace(row, states=states) if states else row
+
+
 def read_uptime(components: Iterable[Component], scope: Scope = EVERYBODY) -> dict[int, Uptime]:
-    """Component id → how it fared. Two queries."""
+    """Component id → how it fared. Two queries, and one more where incidents came from elsewhere without states."""
     now, zone = timezone.now(), timezone.get_default_timezone()
     now += STEP - timedelta(minutes=now.minute % 10, seconds=now.second, microseconds=now.microsecond)
     start = midnights(now, zone)[0]
@@ -194,6 +209,7 @@ def read_uptime(components: Iterable[Component], scope: Scope = EVERYBODY) -> di
         for one in shown
         if one.published_at
     ]
+    rows = list(_with_implied(rows))
     # Incidents, imported ones for the most part, tell of the time before the component was entered here.
     hit = IncidentComponent.objects.filter(incident__in=public(scope).values("pk")).values_list("component_id")
     first = dict(hit.annotate(at=Min("incident__started_at")).values_list("component_id", "at"))

@@ -6,9 +6,10 @@ import pytest
 import time_machine
 from django.utils import timezone
 
-from incidents.models import Component
+from incidents.models import Component, ComponentStatus, Incident, IncidentUpdate
 from incidents.statuspage.uptime import Row, Uptime, measure, read_uptime
 from tests import make
+from tests.incidents.test_statuspage import newsroom, say, told
 
 ROME = ZoneInfo("Europe/Rome")
 NOW = datetime(2026, 6, 10, 12, tzinfo=UTC)
@@ -146,3 +147,23 @@ def test_the_front_page_tells_of_published_trouble_only(client, django_assert_nu
     assert page.count("1 day with trouble") + page.count("2 days with trouble") == 1  # two if it is past 22:00
     assert "99.9" in page
     assert "100.00 % uptime" in page
+
+
+def test_what_came_from_elsewhere_without_states_counts_as_its_impact_implies(unguarded, django_assert_num_queries):
+    """A page that lists an outage says nothing of 100 %."""
+    newsroom()
+    checkout = make.component("Checkout")
+    with time_machine.travel(NOW - timedelta(days=3), tick=False):
+        one = told(checkout, severity="sev1")
+    with time_machine.travel(NOW - timedelta(days=3) + timedelta(hours=2), tick=False):
+        say(one, "resolved")
+    Incident.objects.filter(pk=one.pk).update(imported_from="elsewhere")
+    IncidentUpdate.objects.filter(incident=one).update(component_states={})
+    Component.objects.update(created_at=NOW - timedelta(days=200))
+    with time_machine.travel(NOW, tick=False), django_assert_num_queries(3):
+        uptime = read_uptime([checkout])[checkout.pk]
+    [day] = uptime.troubled
+    assert day.trouble == [(ComponentStatus.MAJOR, 120)]
+    Incident.objects.filter(pk=one.pk).update(imported_from=None)
+    with time_machine.travel(NOW, tick=False):
+        assert read_uptime([checkout])[checkout.pk].troubled == []  # of ours only what was said
