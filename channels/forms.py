@@ -178,7 +178,9 @@ class SendTestForm(forms.Form):
         widget.attrs["class"] = "cp-input"
         if medium == Medium.SMS:
             widget.input_type = "tel"
-            self.fields["address"].help_text = _t("A mobile number in E.164, for example +442071234567.")
+            self.fields["address"].help_text = _t(
+                "A mobile number with + and the country code, for example +442071234567."
+            )
         elif medium == Medium.EMAIL:
             widget.input_type = "email"
 
@@ -203,7 +205,7 @@ class RecipientForm(forms.ModelForm):
             "attributes",
         ]
         help_texts = {
-            "address": _("An email address, or a phone number in E.164, for example +442071234567."),
+            "address": _("An email address, or a phone number with + and the country code, for example +442071234567."),
             "confirmed_at": _("When the owner of the address said yes. Only confirmed addresses are written to."),
         }
 

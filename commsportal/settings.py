@@ -218,7 +218,14 @@ LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
     "formatters": {"plain": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
-    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "plain"}},
+    "filters": {"no_trace_of_bad_input": {"()": "commsportal.logs.NoTraceOfBadInput"}},
+    "handlers": {
+        "console": {
+            "class": "logging.StreamHandler",
+            "formatter": "plain",
+            "filters": ["no_trace_of_bad_input"],
+        }
+    },
     "root": {"handlers": ["console"], "level": env("LOG_LEVEL", default="INFO")},
     # One line for every task put on the queue says nothing; its warnings do.
     # The path of a webhook is its credential, and urllib3 tells every path when it is asked for everything.

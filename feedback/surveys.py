@@ -13,6 +13,7 @@ from django.utils.translation import gettext_lazy as _
 
 from channels.models import Batch, Delivery, Dispatch, Recipient
 from incidents.models import Incident
+from incidents.models.words import plain
 from incidents.publishing import SURVEY_SALT
 
 from .models import QUESTIONS, SurveyAnswer
@@ -32,6 +33,13 @@ class Closed(Exception):
     """The link was good once; its time is over. HTTP 410."""
 
 
+class Comment(forms.CharField):
+    """A text without control characters: nobody types them on purpose, and not every database keeps them."""
+
+    def to_python(self, value: Any) -> str:
+        return plain(super().to_python(value) or "")
+
+
 class SurveyForm(forms.Form):
     """Three scores from 1 to 5 and a free text of at most 2,000 characters."""
 
@@ -49,7 +57,7 @@ class SurveyForm(forms.Form):
                     "invalid_choice": _("“%(value).20s” is not one of the answers; choose a number from 1 to 5."),
                 },
             )
-        self.fields["comment"] = forms.CharField(
+        self.fields["comment"] = Comment(
             label=_("Anything else? (optional)"),
             required=False,
             max_length=2000,

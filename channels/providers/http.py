@@ -11,7 +11,6 @@ from functools import cached_property
 from typing import Any, ClassVar
 
 import urllib3
-from django.conf import settings
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from urllib3.connection import HTTPConnection, HTTPSConnection
@@ -24,6 +23,7 @@ from urllib3.exceptions import (
     SSLError,
 )
 
+from channels.addresses import is_reachable
 from channels.errors import DeliveryError, Permanent, Throttled, Transient, Uncertain
 
 from .base import Provider
@@ -32,7 +32,6 @@ from .tls import HTTP, trusted
 CONNECT_SECONDS = 5
 TIMEOUT = urllib3.Timeout(connect=CONNECT_SECONDS, read=15)
 MAX_REPLY = 64 * 1024  # bytes; what a stranger's server says beyond that is of no interest
-NAT64 = ipaddress.ip_network("64:ff9b::/96")
 LONGEST_PATIENCE = 24 * 3600  # seconds
 # Where servers say when they listen again; the first of these that is there counts.
 PATIENCE = ("Retry-After", "RateLimit-Reset", "X-RateLimit-Reset")
@@ -162,21 +161,10 @@ def public_addresses(host: str, port: int) -> list[tuple[Any, ...]]:
     found = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)
     for *_kind, address in found:
         one = ipaddress.ip_address(str(address[0]).partition("%")[0])
-        if not _is_public(one) and not any(one in network for network in settings.WEBHOOK_NETWORKS):
+        if not is_reachable(one):
             text = _("%(host)s is at %(address)s, which is not a public address.")
             raise Forbidden(text % {"host": host, "address": one})
     return list(found)
-
-
-def _is_public(one: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
-    if not one.is_global or one.is_multicast:
-        return False
-    if isinstance(one, ipaddress.IPv4Address):
-        return True
-    # An IPv4 address may hide in one of version 6: as mapped, of 6to4, or of NAT64 (RFC 6052).
-    translated = ipaddress.IPv4Address(int(one) & 0xFFFFFFFF) if one in NAT64 else None
-    hidden = one.ipv4_mapped or one.sixtofour or translated
-    return hidden is None or _is_public(hidden)
 
 
 class _Guarded:

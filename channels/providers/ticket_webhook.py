@@ -11,7 +11,7 @@ from django.core.exceptions import ValidationError
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from channels.addresses import normalise
+from channels.addresses import https_url
 from channels.errors import Permanent, Throttled, Uncertain
 
 from .base import Addressee, Capabilities, Message, Outcome
@@ -36,7 +36,7 @@ class TicketWebhookForm(ReceiptsForm, WebhookForm):
 
     def clean_url(self) -> str:
         try:
-            return normalise("webhook", self.cleaned_data["url"])
+            return https_url(self.cleaned_data["url"].strip())
         except ValueError as error:
             raise ValidationError(str(error)) from None
 

@@ -1,6 +1,7 @@
 """What readers fill in to hear from us: no cookie stands behind it, so the form carries a signed time of its own."""
 
 import logging
+import re
 from base64 import urlsafe_b64decode
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from zoneinfo import available_timezones
 from django import forms
 from django.conf import settings
 from django.core import signing
+from django.core.validators import ProhibitNullCharactersValidator
 from django.utils.translation import get_language_info, gettext_lazy
 from django.utils.translation import gettext as _
 
@@ -23,6 +25,7 @@ from incidents.subscribing import MEDIA
 
 log = logging.getLogger(__name__)
 FORM_SALT = "incidents.subscribe"
+AGAIN = "again"
 MIN_AGE = 2  # seconds that a person takes at least
 MAX_AGE = 24 * 3600  # seconds that the page may stay open
 REGIONS = ("Africa", "America", "Antarctica", "Asia", "Atlantic", "Australia", "Europe", "Indian", "Pacific")
@@ -108,9 +111,12 @@ class ChoiceForm(forms.Form):
             field = self.fields[name]
             assert isinstance(field, forms.ChoiceField)
             field.choices = values
-            field.error_messages["invalid_choice"] = gettext_lazy(
-                "“%(value).40s” is not in the list any more; open this page again and choose from the list."
-            )
+        for field in self.fields.values():
+            if isinstance(field, forms.ChoiceField):
+                field.error_messages["required"] = gettext_lazy("Choose one from the list.")
+                field.error_messages["invalid_choice"] = gettext_lazy(
+                    "“%(value).40s” is not in the list any more; open this page again and choose from the list."
+                )
 
     def chosen(self) -> set[str]:
         """The ticked parts, as the boxes' values."""
@@ -152,28 +158,47 @@ class ChoiceForm(forms.Form):
         self.initial.update(shown)
 
 
-def _is_listed(zone: str) -> bool:
+@cache
+def _is_listed(zone: str) -> bool:  # to ask for all zones reads a directory of hundreds of files
     return zone == "UTC" or (zone.partition("/")[0] in REGIONS and zone in available_timezones())
 
 
 def _sized(data: Mapping[str, Any], name: str, size: int) -> bool:
     """Whether a field holds so many bytes in base64url, as PushSubscription.toJSON() writes them."""
     text = data.get(name) or ""
+    if not re.fullmatch("[A-Za-z0-9_-]{1,100}", text):  # the decoder passes over what is not of its letters
+        return False
     try:
         return len(urlsafe_b64decode(text + "=" * (-len(text) % 4))) == size
     except ValueError:
         return False
 
 
+def _is_quick(stamp: str) -> bool:
+    """Whether a good stamp is younger than a person takes, and not of the page that asks to press again."""
+    try:
+        return signing.loads(stamp, salt=FORM_SALT, max_age=MIN_AGE) != AGAIN
+    except signing.SignatureExpired:
+        return False
+
+
+class AnyText(forms.CharField):
+    """Text as it was sent. Of a NUL in it Django says nothing that helps: who reads the field says what is wrong."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.validators = [one for one in self.validators if not isinstance(one, ProhibitNullCharactersValidator)]
+
+
 class SubscribeForm(ChoiceForm):
     """The same, and the address; of a browser its keys too. `website` is a trap: no person sees it."""
 
-    medium = forms.ChoiceField(label=gettext_lazy("How"), widget=forms.RadioSelect)
-    address = forms.CharField(label=gettext_lazy("Address"), max_length=2000)
-    p256dh = forms.CharField(required=False, max_length=100)
-    auth = forms.CharField(required=False, max_length=100)
-    website = forms.CharField(required=False)
-    stamp = forms.CharField(required=False, widget=forms.HiddenInput)
+    medium = forms.ChoiceField(label=gettext_lazy("How we write to you"), widget=forms.RadioSelect)
+    address = AnyText(label=gettext_lazy("Address"), max_length=2000)
+    p256dh = AnyText(required=False)
+    auth = AnyText(required=False)
+    website = AnyText(required=False)
+    stamp = AnyText(required=False, widget=forms.HiddenInput)
 
     field_order = ["medium", "address"]
 
@@ -191,21 +216,17 @@ class SubscribeForm(ChoiceForm):
             "The address has %(show_value)s characters; at most %(limit_value)s can be kept."
         )
         self.hints = [str(HINTS[Medium(one)]) for one in media]
-        self.new_stamp = links.signed(FORM_SALT, "form")
+        # Whoever presses the button again is no program that fills in what it meets: no time is asked of them.
+        self.new_stamp = links.signed(FORM_SALT, AGAIN if self.is_bound else "form")
 
     def clean_stamp(self) -> str:
-        """Raises ValidationError for what no page of ours sent, or not at a person's pace."""
+        """Raises ValidationError for what no page of ours sent, or not today."""
         stamp = self.cleaned_data["stamp"]
         try:
             signing.loads(stamp, salt=FORM_SALT, max_age=MAX_AGE)
         except (signing.BadSignature, ValueError):
             raise forms.ValidationError(_("This page was open for too long. Please press the button again.")) from None
-        try:
-            signing.loads(stamp, salt=FORM_SALT, max_age=MIN_AGE)
-        except signing.SignatureExpired:
-            return stamp
-        self.new_stamp = stamp  # it ages while the person looks
-        raise forms.ValidationError(_("That was quicker than a person types. Please press the button again."))
+        return stamp
 
     def clean(self) -> dict[str, Any]:
         data = super().clean()
@@ -216,6 +237,12 @@ class SubscribeForm(ChoiceForm):
                 self.add_error("address", str(error))
         if data.get("medium") == Medium.WEBPUSH and not (_sized(data, "p256dh", 65) and _sized(data, "auth", 16)):
             self.add_error("medium", _("This browser gave no usable keys. Try again, or choose another way."))
+        if not self.errors and _is_quick(data["stamp"]):
+            text = _(
+                "Please press the button once more. It went so fast that we want to be sure that you are not a robot; "
+                "all you wrote is still here."
+            )
+            self.add_error("stamp", text)
         return data
 
     def wanted(self) -> dict[str, Any]:

@@ -40,6 +40,7 @@
         return;
       }
       const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+      form.elements.stamp.value = page.querySelector("input[name=stamp]")?.value ?? form.elements.stamp.value;
       const wrong = [...page.querySelectorAll(".cp-errors li")].map((one) => one.textContent.trim());
       note.textContent = wrong.join(" ") || note.dataset.failed;
     } catch {

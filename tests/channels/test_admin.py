@@ -430,7 +430,7 @@ def test_a_recipient_is_stored_in_its_canonical_form(client, manager):
         (
             {"medium": "sms", "address": "+44 20"},
             "address",
-            "“+44 20” is too short; use E.164, for example +442071234567.",
+            "“+44 20” is too short; write it with + and the country code, for example +442071234567.",
         ),
         ({"address": "anna"}, "address", "is not an email address"),
         ({"time_zone": "Mars/Olympus"}, "time_zone", "“Mars/Olympus” is not a time zone"),
@@ -489,7 +489,7 @@ def test_an_address_is_stopped_by_hash_found_by_text_and_lifted_by_deleting(clie
 
 def test_a_bad_address_cannot_be_stopped(client, manager):
     answer = client.post("/admin/channels/suppression/add/", {"medium": "sms", "address": "12", "detail": ""})
-    assert "E.164" in str(answer.context["adminform"].form.errors)
+    assert "country code" in str(answer.context["adminform"].form.errors)
 
 
 def test_recipients_are_read_only_for_support_and_closed_to_managers(client):

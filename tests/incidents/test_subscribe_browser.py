@@ -60,7 +60,7 @@ def test_the_whole_way_without_javascript(browser, live_server, settings):
     page.get_by_role("link", name="Iscriviti").click()
     assert not page.get_by_label("Shop: tutto").is_visible()
     page.get_by_label("Il tuo indirizzo email").fill("lucia@example.com")
-    page.get_by_label("Solo ciò che scelgo qui").check()
+    page.get_by_label("Solo quello che scelgo qui").check()
     page.get_by_label("Shop: tutto").check()
     with time_machine.travel(timezone.now() + timedelta(seconds=5)):
         page.get_by_role("button", name="Iscriviti").click()
@@ -69,7 +69,7 @@ def test_the_whole_way_without_javascript(browser, live_server, settings):
     [letter] = mailbox.letters("", "", 0, 5)
     page.goto(re.search(r"http\S+/subscribe/confirm/\S+/", letter.text)[0])
     page.get_by_role("button", name="Conferma").click()
-    page.get_by_text("Confermato: sei iscritto.").wait_for()
+    page.get_by_text("Confermato: l’iscrizione è attiva.").wait_for()
     assert page.get_by_label("Shop: tutto").is_checked()
     page.get_by_label("Incidenti", exact=True).select_option("Solo incidenti critici")
     page.get_by_role("button", name="Salva").click()
