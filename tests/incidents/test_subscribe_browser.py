@@ -64,7 +64,7 @@ def test_the_whole_way_without_javascript(browser, live_server, settings):
     page.get_by_label("Shop: tutto").check()
     with time_machine.travel(timezone.now() + timedelta(seconds=5)):
         page.get_by_role("button", name="Iscriviti").click()
-    page.get_by_text("un link è in arrivo").wait_for()
+    page.get_by_text("il link di conferma è in arrivo").wait_for()
     tasks.sweep_requests()
     [letter] = mailbox.letters("", "", 0, 5)
     page.goto(re.search(r"http\S+/subscribe/confirm/\S+/", letter.text)[0])
