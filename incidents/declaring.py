@@ -129,6 +129,7 @@ def start_draft(
         locales = plan.locales if plan and plan.locales else [settings.LANGUAGE_CODE]
         if plan:
             update.channels.set(one for one in plan.channels.filter(enabled=True) if not one.is_page)
+            update.segments.set(plan.segments.all())
         rendering.write_draft(update, locales)
         update._record(by, Decision.Verb.DRAFT)
     return update

@@ -20,6 +20,7 @@ from .models import (
     INCIDENT_STAGES,
     MAINTENANCE_STAGES,
     WORDS,
+    AudienceSegment,
     Component,
     ComponentStatus,
     IncidentUpdate,
@@ -125,6 +126,9 @@ class ComposeForm(forms.Form):
     channels = forms.ModelMultipleChoiceField(
         Channel.objects.none(), label=_("Channels"), required=False, widget=forms.CheckboxSelectMultiple
     )
+    segments = forms.ModelMultipleChoiceField(
+        AudienceSegment.objects.all(), label=_("Only to"), required=False, widget=forms.CheckboxSelectMultiple
+    )
 
     def __init__(self, update: IncidentUpdate, data: Any = None) -> None:
         self.update = update
@@ -135,6 +139,7 @@ class ComposeForm(forms.Form):
         self.renditions = [renditions.get(one) or Rendition(update=update, locale=one) for one in self.locales]
         ids = [int(key) for key in update.component_states]
         self.components = list(Component.objects.filter(Q(incidents=update.incident_id) | Q(pk__in=ids)).distinct())
+        self.narrowed = list(update.segments.order_by("name"))
         self.chosen = [one for one in update.channels.order_by("pk") if not one.is_page]
         super().__init__(data, initial=self._initial(), auto_id="cp-%s")
         self._add_facts()
@@ -150,6 +155,7 @@ class ComposeForm(forms.Form):
             "next_update_at": update.next_update_at,
             "expected_resolution_at": update.expected_resolution_at,
             "channels": [channel.pk for channel in self.chosen],
+            "segments": [segment.pk for segment in self.narrowed],
         }
 
     def _add_facts(self) -> None:
@@ -237,6 +243,14 @@ class ComposeForm(forms.Form):
         if not self.is_bound or "channels" in self.errors:
             return self.chosen
         return sorted(self.cleaned_data["channels"], key=lambda channel: channel.pk)
+
+    def typed_segments(self) -> list[AudienceSegment]:
+        if not self.is_bound or "segments" in self.errors:
+            return self.narrowed
+        return sorted(self.cleaned_data["segments"], key=lambda segment: segment.name)
+
+    def chosen_now(self) -> tuple[list[Channel], list[AudienceSegment]]:
+        return self.typed_channels(), self.typed_segments()
 
     def typed(self) -> tuple[IncidentUpdate, list[Rendition], list[Channel]]:
         """The update as it would be if this were saved; nothing is."""

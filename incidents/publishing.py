@@ -5,7 +5,8 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
-from functools import partial
+from functools import partial, reduce
+from operator import or_
 from typing import Any
 
 from django.conf import settings
@@ -21,7 +22,18 @@ from channels.tasks import most_workers, wake
 
 from . import linking, rendering
 from .errors import Refused, WrongState
-from .models import OVER, Component, Incident, IncidentComponent, IncidentUpdate, Severity, Stage, Subscription
+from .models import (
+    OVER,
+    AudienceSegment,
+    Component,
+    Incident,
+    IncidentComponent,
+    IncidentUpdate,
+    Severity,
+    Stage,
+    Subscription,
+)
+from .models.segment import matching
 from .statuspage import live
 
 SURVEY_SALT = "feedback.survey"
@@ -132,8 +144,9 @@ def channel_locales(channel: Channel, available: Any, update: IncidentUpdate) ->
 # ── Audience ────────────────────────────────────────────────────────────────
 
 
-def choice(update: IncidentUpdate) -> dict[str, Any]:
-    """By what an update's people are chosen, as it stands: see subscribers()."""
+def choice(update: IncidentUpdate, segments: Iterable[AudienceSegment] | None = None) -> dict[str, Any]:
+    """By what an update's people are chosen, as it stands, or with other `segments`: see subscribers()."""
+    rules = [one.rule for one in (update.segments.order_by("name") if segments is None else segments)]
     components = sorted(int(k) for k in update.component_states)
     return {
         "components": components,
@@ -141,6 +154,7 @@ def choice(update: IncidentUpdate) -> dict[str, Any]:
         "maintenance": update.incident.maintenance,
         # Not there at all in others: what waits for approval keeps its hash.
         **({"private": True} if _private(components) else {}),
+        **({"segments": rules} if rules else {}),
     }
 
 
@@ -184,7 +198,9 @@ def frozen_choice(update: IncidentUpdate) -> dict[str, Any]:
 
 def subscribers(chosen: Mapping[str, Any]) -> QuerySet[Recipient]:
     """Recipients who want to hear of this: {"components": [key], "groups": [key], "severity", "maintenance",
-    "private"}.
+    "private", "segments": [{"name", "conditions"}]}.
+
+    With segments: those among them who are in at least one.
 
     If it is private, those who are subscribed to its very components: "everything" is everything public.
 
@@ -203,7 +219,10 @@ def subscribers(chosen: Mapping[str, Any]) -> QuerySet[Recipient]:
         wanted = wanted.filter(maintenance=True)  # work is announced whatever it is called: no severity
     elif "severity" in chosen:
         wanted = wanted.filter(least_severity__in=[one for one in Severity.values if one >= chosen["severity"]])
-    return Recipient.objects.filter(Exists(wanted))
+    people = Recipient.objects.filter(Exists(wanted))
+    if rules := chosen.get("segments"):
+        people = people.filter(reduce(or_, (matching(one["conditions"]) for one in rules)))
+    return people
 
 
 def told(incident: Incident) -> QuerySet[Recipient]:
@@ -244,10 +263,12 @@ def audience(
 
 @dataclass(frozen=True)
 class Reach:
-    """How many people an update goes to: `rows` are (channel, locale, people)."""
+    """How many people an update goes to: `rows` are (channel, locale, people); `segments` the names of those chosen."""
 
     update: IncidentUpdate
     rows: list[tuple[Channel, str, int]] = field(default_factory=list)
+    segments: list[str] = field(default_factory=list)
+    private: bool = False  # it hits private components alone
 
     @property
     def total(self) -> int:
@@ -290,14 +311,19 @@ class Reach:
             )
 
 
-def reach(update: IncidentUpdate, channels: list[Channel] | None = None, locales: list[str] | None = None) -> Reach:
+def reach(
+    update: IncidentUpdate,
+    channels: list[Channel] | None = None,
+    locales: list[str] | None = None,
+    segments: list[AudienceSegment] | None = None,
+) -> Reach:
     """Count the audience of an update as it stands (not the survey, which goes to those who were told).
 
-    `channels` and `locales` stand in for the saved ones, to count for what is being typed.
+    `channels`, `locales` and `segments` stand in for the saved ones, to count for what is being typed.
     """
     if locales is None:
         locales = list(update.renditions.values_list("locale", flat=True))
-    chosen = frozen_choice(update) if channels is None else choice(update)
+    chosen = frozen_choice(update) if channels is None else choice(update, segments)
     rows = []
     for channel in sending_channels(update) if channels is None else channels:
         for locale in channel_locales(channel, locales, update):
@@ -311,7 +337,7 @@ def reach(update: IncidentUpdate, channels: list[Channel] | None = None, locales
                 update.default_locale,
             )
             rows.append((channel, locale, people.count()))
-    return Reach(update, rows)
+    return Reach(update, rows, [one["name"] for one in chosen.get("segments", ())], bool(chosen.get("private")))
 
 
 # ── Publish ─────────────────────────────────────────────────────────────────

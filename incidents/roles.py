@@ -26,6 +26,7 @@ _SEE = [
     "incidents.view_scenario",
     "incidents.view_componentgroup",
     "incidents.view_statuspage",
+    "incidents.view_audiencesegment",
     "channels.view_channel",
     "channels.view_dispatch",
     "channels.view_delivery",
@@ -41,7 +42,7 @@ _DECIDE = [
 _PLAN = [
     f"incidents.{verb}_{model}"
     for verb in ("add", "change", "delete")
-    for model in ("messagetemplate", "scenario", "communicationplan", "planrole")
+    for model in ("messagetemplate", "scenario", "communicationplan", "planrole", "audiencesegment")
 ]
 PERMISSIONS = {
     INCIDENT_MANAGERS: [*_SEE, *_SPEAK, *_DECIDE, "incidents.change_incident"],

@@ -21,6 +21,7 @@ from channels.secrets import address_hash
 from feedback.models import SurveyAnswer
 from incidents import declaring, library, publishing, roles
 from incidents.models import (
+    AudienceSegment,
     CommunicationPlan,
     Component,
     ComponentGroup,
@@ -32,6 +33,7 @@ from incidents.models import (
     StatusPage,
     Subscription,
 )
+from incidents.models.segment import checked
 
 from . import DEMO_PASSWORD, STAFF, story
 
@@ -68,6 +70,7 @@ def steps() -> Iterator[str]:
     make_plans(channels, people)
     yield "communication plans, with people in their roles"
     yield f"{make_recipients(dice, components)} recipients with their subscriptions"
+    yield f"audience segments: {', '.join(make_segments())}"
     yield f"private status page: {make_private_page(components)}"
     for past in story.PAST:
         incident = relive(past, people, dice)
@@ -172,6 +175,18 @@ def make_recipients(dice: random.Random, components: dict[str, Component]) -> in
         for row, why in zip(dice.sample(rows, len(stops)), stops, strict=True)
     )
     return len(rows)
+
+
+def make_segments() -> list[str]:
+    """What is known of customers, and those who have something in common."""
+    people = list(Recipient.objects.order_by("pk"))
+    for n, person in enumerate(people):
+        plan = story.CUSTOMER_PLANS[n % len(story.CUSTOMER_PLANS)]
+        person.attributes = {"plan": plan, "region": "Italy" if person.locale == "it" else "Europe"}
+    Recipient.objects.bulk_update(people, ["attributes"], batch_size=500)
+    for name, conditions in story.SEGMENTS.items():
+        AudienceSegment.objects.create(name=name, conditions=checked(conditions))
+    return list(story.SEGMENTS)
 
 
 def make_private_page(components: dict[str, Component]) -> StatusPage:

@@ -26,6 +26,14 @@ COMPONENTS = {
     ],
 }
 
+CUSTOMER_PLANS = ("Starter", "Starter", "Business", "Starter", "Business", "Enterprise")
+SEGMENTS = {
+    "Enterprise": [{"attribute": "plan", "is": "one_of", "values": ["Enterprise"]}],
+    "Business in Italy": [
+        {"attribute": "plan", "is": "one_of", "values": ["Business", "Enterprise"]},
+        {"attribute": "region", "is": "one_of", "values": ["Italy"]},
+    ],
+}
 LARGE_CUSTOMER = "Aurora Hotels"
 # A private component, what it is, and what else is on this customer's page.
 OWN = ("Dedicated gateway", "For Aurora Hotels alone", ("Card payments", "Bank transfers", "Payments API"))

@@ -104,11 +104,20 @@ def _act(
     if do in ("template", "template_confirmed"):
         if do == "template" and not _pristine(form):
             return page(admin, request, update, form, confirm_template=True)
-        rendering.use_template(update, request.user, version, channels=form.typed_channels(), **form.facts())
+        rendering.use_template(
+            update,
+            request.user,
+            version,
+            channels=form.typed_channels(),
+            segments=form.typed_segments(),
+            **form.facts(),
+        )
         messages.success(request, _("These are the words of the template for %s.") % update.get_stage_display())
         return HttpResponseRedirect(url("compose", update))
     before = update.status
-    update.edit(request.user, version, words=form.words_to_save(), channels=form.typed_channels(), **form.facts())
+    update.edit(
+        request.user, version, form.words_to_save(), form.typed_channels(), form.typed_segments(), **form.facts()
+    )
     if do == "submit":
         # Nothing was changed in one that waits already: it goes on waiting.
         if update.status == IncidentUpdate.Status.DRAFT:
@@ -135,7 +144,9 @@ def _choose_scenario(request: HttpRequest, update: IncidentUpdate, form: Compose
         raise Refused(_("Choose a scenario from the list."))
     version, pristine = form.cleaned_data["version"], _pristine(form)
     with transaction.atomic():
-        update.edit(request.user, version, form.words_to_save(), form.typed_channels(), **form.facts())
+        update.edit(
+            request.user, version, form.words_to_save(), form.typed_channels(), form.typed_segments(), **form.facts()
+        )
         Incident.objects.filter(pk=update.incident_id, scenario=None).update(scenario=scenario)
         update.incident.refresh_from_db()
         if pristine:
@@ -163,6 +174,7 @@ def _is_saved(update: IncidentUpdate, form: ComposeForm) -> bool:
         and all(saved.get(locale) == words for locale, words in form.words_to_save().items())
         and all(getattr(update, name) == value for name, value in form.facts().items())
         and form.typed_channels() == list(update.channels.order_by("pk"))
+        and form.typed_segments() == list(update.segments.order_by("name"))
     )
 
 
@@ -255,7 +267,9 @@ def context(update: IncidentUpdate, form: ComposeForm) -> dict[str, Any]:
         "scenarios": _scenarios(update),
         "languages": _languages(form, twin, renditions, channels, found, drafts),
         "limits": preview.limits(channels if twin.notify else []),
-        "audience": preview.audience_in_words(preview.reach_of_draft(twin, renditions, channels)),
+        "audience": preview.audience_in_words(
+            preview.reach_of_draft(twin, renditions, channels, form.typed_segments())
+        ),
         "facts": {field: [f for f in found if f.field == field and not f.locale] for field in FACTS},
         "general": [f for f in found if not f.locale and not f.field],
         "findings": found,

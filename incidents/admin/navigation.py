@@ -81,6 +81,12 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
             [
                 item(_("Channels"), "send", "channels_channel_changelist", "channels.view_channel"),
                 item(_("Recipients"), "contacts", "channels_recipient_changelist", "channels.view_recipient"),
+                item(
+                    _("Audience segments"),
+                    "groups",
+                    "incidents_audiencesegment_changelist",
+                    "incidents.view_audiencesegment",
+                ),
                 item(_("Stopped addresses"), "block", "channels_suppression_changelist", "channels.view_suppression"),
             ],
         ),

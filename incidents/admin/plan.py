@@ -246,6 +246,7 @@ class PlanForm(forms.ModelForm):
             "component_groups",
             "severities",
             "channels",
+            "segments",
             "locales",
             "first_update_minutes",
             "update_minutes",
@@ -288,10 +289,10 @@ class CommunicationPlanAdmin(HistoryAdmin):
             gettext_lazy("What it promises"),
             {"fields": ["first_update_minutes", "update_minutes", "survey_delay_minutes"]},
         ),
-        (gettext_lazy("How we speak"), {"fields": ["channels", "locales", "default_locale"]}),
+        (gettext_lazy("How we speak"), {"fields": ["channels", "segments", "locales", "default_locale"]}),
     ]
     # For whoever may read it only: sentences instead of the stored lists.
-    read_fields = ("name", "covers", "promise", "channels", "languages", "roles_held")
+    read_fields = ("name", "covers", "promise", "channels", "segments", "languages", "roles_held")
 
     def get_fieldsets(self, request: HttpRequest, obj: CommunicationPlan | None = None) -> Any:
         if obj is not None and not self.has_change_permission(request, obj):

@@ -20,7 +20,7 @@ from channels.posts import LIMIT, weighted_length
 from channels.providers.base import TOKEN
 from channels.sms import Segments, segments
 from incidents import rendering
-from incidents.models import IncidentUpdate, Rendition
+from incidents.models import AudienceSegment, IncidentUpdate, Rendition
 from incidents.publishing import Reach, reach
 
 LANGUAGES = dict(settings.LANGUAGES)
@@ -200,19 +200,27 @@ def differences(
 # ── Audience ────────────────────────────────────────────────────────────────
 
 
-def reach_of_draft(update: IncidentUpdate, renditions: Sequence[Rendition], channels: Sequence[Channel]) -> Reach:
+def reach_of_draft(
+    update: IncidentUpdate,
+    renditions: Sequence[Rendition],
+    channels: Sequence[Channel],
+    segments: Sequence[AudienceSegment],
+) -> Reach:
     """How many people what is being typed would go to. Kept for half a minute: counting millions takes a while."""
     locales = [r.locale for r in renditions]
     wanted = channels if update.notify else []
     components = "-".join(sorted(update.component_states))
-    key = f"reach:{update.pk}:{components}:{'-'.join(locales)}:{'-'.join(str(c.pk) for c in wanted)}"
+    rules = "-".join(f"{one.pk}.{one.updated_at.timestamp()}" for one in segments)
+    key = f"reach:{update.pk}:{components}:{'-'.join(locales)}:{'-'.join(str(c.pk) for c in wanted)}:{rules}"
     counted = cache.get(key)
     by_pk = {channel.pk: channel for channel in wanted}
     if counted is None:
-        found = reach(update, channels=list(wanted), locales=locales)
-        counted = [(channel.pk, locale, count) for channel, locale, count in found.rows]
+        fresh = reach(update, channels=list(wanted), locales=locales, segments=list(segments))
+        counted = [(channel.pk, locale, count) for channel, locale, count in fresh.rows], fresh.private
         cache.set(key, counted, 30)
-    return Reach(update, [(by_pk[pk], locale, count) for pk, locale, count in counted])
+    rows, private = counted
+    found = [(by_pk[pk], locale, count) for pk, locale, count in rows]
+    return Reach(update, found, [one.name for one in segments], private)
 
 
 def audience_in_words(found: Reach) -> str:
@@ -228,12 +236,18 @@ def audience_in_words(found: Reach) -> str:
             key = able.medium if able.medium == Medium.TICKET else able.form
             personal[key] = personal.get(key, 0) + count
     if not found.rows:
+        if found.private:
+            return _("Nobody is notified, and all its components are private: only private status pages change.")
         return _("Nobody is notified: only the status page changes.")
     people = ngettext("%(count)s person", "%(count)s people", found.total) % {"count": localise(found.total)}
     if len(personal) > 1:
         people += ": " + ", ".join(f"{localise(count)} {FORMS.get(form, form)}" for form, count in personal.items())
     if public:
         people += "; " + _("in public on %(names)s") % {"names": ", ".join(public)}
+    if found.segments and personal:
+        people += "; " + _("only in: %(names)s") % {"names": ", ".join(found.segments)}
+    if found.private:
+        people += "; " + _("all its components are private: not on the public status page")
     return people
 
 

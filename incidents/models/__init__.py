@@ -9,6 +9,7 @@ from .decision import Decision
 from .incident import Incident, IncidentComponent, IncidentRole
 from .picture import UpdatePicture
 from .plan import CommunicationPlan, MessageTemplate, PlanRole, Role, Scenario
+from .segment import AudienceSegment
 from .status_page import StatusPage
 from .subscriber_import import SubscriberImport
 from .subscription_request import SubscriptionRequest
@@ -33,6 +34,7 @@ __all__ = [
     "NOTICE_STAGES",
     "OVER",
     "WORDS",
+    "AudienceSegment",
     "CommunicationPlan",
     "Component",
     "ComponentGroup",

@@ -11,6 +11,7 @@ from simple_history.models import HistoricalRecords
 from channels.models import Channel
 
 from .component import ComponentGroup
+from .segment import AudienceSegment
 from .words import INCIDENT_STAGES, NOTICE_STAGES, Stage, WordsModel
 
 
@@ -31,6 +32,12 @@ class CommunicationPlan(models.Model):
     )
     severities = models.JSONField(_("severities"), default=list, blank=True, help_text=_("Empty: all."))
     channels = models.ManyToManyField(Channel, blank=True, verbose_name=_("channels"))
+    segments = models.ManyToManyField(
+        AudienceSegment,
+        blank=True,
+        verbose_name=_("audience segments"),
+        help_text=_("Only subscribers in at least one of them are written to. None ticked: all subscribers."),
+    )
     locales = models.JSONField(_("languages"), default=list, help_text=_("The first is the default."))
     first_update_minutes = models.PositiveSmallIntegerField(_("first update within (minutes)"), default=15)
     update_minutes = models.PositiveSmallIntegerField(_("then every (minutes)"), default=30)
@@ -38,7 +45,7 @@ class CommunicationPlan(models.Model):
         _("survey after resolution (minutes)"), default=60, help_text=_("How long to wait before customers are asked.")
     )
     created_at = models.DateTimeField(auto_now_add=True)
-    history = HistoricalRecords(m2m_fields=[component_groups, channels])
+    history = HistoricalRecords(m2m_fields=[component_groups, channels, segments])
 
     class Meta:
         verbose_name = _("communication plan")

@@ -17,6 +17,7 @@ from .decision import Decision, name_of
 from .incident import Incident
 from .picture import UpdatePicture, alt_of
 from .plan import MessageTemplate
+from .segment import AudienceSegment
 from .words import WORDS, Stage, WordsModel
 
 if TYPE_CHECKING:
@@ -58,6 +59,9 @@ class IncidentUpdate(models.Model):
         _("ask for feedback"), default=False, help_text=_("Invite those who were told to a short survey.")
     )
     channels = models.ManyToManyField(Channel, blank=True, related_name="+", verbose_name=_("channels"))
+    segments = models.ManyToManyField(
+        AudienceSegment, blank=True, related_name="+", verbose_name=_("audience segments")
+    )
     # Frozen when approval is asked for: exactly what will be shown and sent (publishing.build_manifest).
     manifest = models.JSONField(null=True, blank=True)
     content_hash = models.CharField(max_length=64, blank=True)
@@ -189,6 +193,7 @@ class IncidentUpdate(models.Model):
         version: int,
         words: Mapping[str, Mapping[str, str]] | None = None,
         channels: Iterable[Channel] | None = None,
+        segments: Iterable[AudienceSegment] | None = None,
         **facts: Any,
     ) -> "IncidentUpdate":
         """Change the draft: `words` is {locale: {field of WORDS: text}}; `facts` are columns of the update.
@@ -204,7 +209,7 @@ class IncidentUpdate(models.Model):
             me._check_may("write", by)
             me._check_status(*self.PENDING)
             me._check_version(version)
-            if not me._apply(words or {}, channels, facts):
+            if not me._apply(words or {}, {"channels": channels, "segments": segments}, facts):
                 return self._saved()
             me.version += 1
             me._to_draft()
@@ -446,8 +451,10 @@ class IncidentUpdate(models.Model):
         if blocking:
             raise Refused(_t("This cannot be sent yet: see what the checker found."), blocking)
 
-    def _apply(self, words: Mapping[str, Mapping[str, str]], channels: Any, facts: dict[str, Any]) -> bool:
-        """Put new words, channels and facts in place; whether anything changed."""
+    def _apply(
+        self, words: Mapping[str, Mapping[str, str]], chosen: Mapping[str, Iterable[Any] | None], facts: dict[str, Any]
+    ) -> bool:
+        """Put new words, choices (by relation) and facts in place; whether anything changed."""
         changed = False
         for locale, texts in words.items():
             rendition, _created = self.renditions.get_or_create(locale=locale)
@@ -457,10 +464,12 @@ class IncidentUpdate(models.Model):
             if new:
                 rendition.save()
                 changed = True
-        if channels is not None:
-            wanted = {c.pk for c in channels}
-            if wanted != set(self.channels.values_list("pk", flat=True)):
-                self.channels.set(wanted)
+        for relation, rows in chosen.items():
+            if rows is None:
+                continue
+            wanted = {row.pk for row in rows}
+            if wanted != set(getattr(self, relation).values_list("pk", flat=True)):
+                getattr(self, relation).set(wanted)
                 changed = True
         for name, value in facts.items():
             if getattr(self, name) != value:

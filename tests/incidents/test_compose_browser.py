@@ -150,7 +150,7 @@ def test_a_picture_takes_along_what_was_typed_a_moment_before(window, live_serve
     assert not page.is_visible("#cp-restore")
     update.refresh_from_db()
     assert update.picture.alt["en"] == "A map: Milan is red."
-    assert page.evaluate("document.querySelector('.cp-thumbnail').naturalWidth") == 64
+    page.wait_for_function("document.querySelector('.cp-thumbnail').naturalWidth === 64")
 
     page.click("label:has(#cp-show-post)")
     assert page.is_visible("[data-show=post] img[alt='A map: Milan is red.']")

@@ -1,0 +1,171 @@
+"""Audience segments in the admin: conditions as rows, and how many people they mean while they are typed."""
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin
+from django.core.exceptions import PermissionDenied, ValidationError
+from django.db import connection
+from django.db.models import Count, QuerySet
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.urls import URLPattern, path
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy, ngettext
+from django.views.decorators.http import require_POST
+from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
+
+from channels.models import Recipient, Suppression
+from incidents.models import AudienceSegment, IncidentUpdate
+from incidents.models.segment import MOST_CONDITIONS, NAME, Is, checked, in_words, matching
+
+from . import preview
+from .plan import HistoryAdmin
+
+KNOWN = 200  # attributes that are offered
+SAMPLE = 5000  # recipients whose attributes are looked at for it
+FIELDS = [(f"attribute_{n}", f"is_{n}", f"values_{n}") for n in range(MOST_CONDITIONS)]
+
+
+class SegmentForm(forms.ModelForm):
+    class Meta:
+        model = AudienceSegment
+        fields = ["name", "description"]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for (attribute, how, values), one in zip(FIELDS, self._rows(), strict=True):
+            self.fields[attribute].initial = one.get("attribute", "")
+            self.fields[how].initial = one.get("is", Is.ONE_OF)
+            self.fields[values].initial = ", ".join(one.get("values", ()))
+
+    def _rows(self) -> list[dict[str, Any]]:
+        rows = list(self.instance.conditions or [])
+        return [*rows, *({} for _row in range(MOST_CONDITIONS - len(rows)))]
+
+    def clean(self) -> dict[str, Any]:
+        data = super().clean() or {}
+        try:
+            self.instance.conditions = checked(conditions_of(self.data))
+        except ValidationError as error:
+            self.add_error("attribute_0", error)
+        return data
+
+
+for _n, (_attribute, _how, _values) in enumerate(FIELDS, 1):
+    SegmentForm.base_fields[_attribute] = SegmentForm.declared_fields[_attribute] = forms.CharField(
+        label=gettext_lazy("Attribute"),
+        required=False,
+        max_length=NAME,
+        widget=UnfoldAdminTextInputWidget(attrs={"list": "known-attributes", "autocomplete": "off"}),
+    )
+    SegmentForm.base_fields[_how] = SegmentForm.declared_fields[_how] = forms.ChoiceField(
+        label=gettext_lazy("comparison"), required=False, choices=Is.choices, widget=UnfoldAdminSelectWidget
+    )
+    SegmentForm.base_fields[_values] = SegmentForm.declared_fields[_values] = forms.CharField(
+        label=gettext_lazy("Values"),
+        required=False,
+        max_length=11_000,
+        widget=UnfoldAdminTextInputWidget,
+        help_text=gettext_lazy("With commas between them.") if _n == 1 else "",
+    )
+
+
+def conditions_of(data: Any) -> list[dict[str, Any]]:
+    """What was typed, as conditions that checked() looks at; rows without attribute and values are left out."""
+    found = []
+    for attribute, how, values in FIELDS:
+        name, text = data.get(attribute, "").strip(), data.get(values, "")
+        if name or text.strip():
+            found.append({"attribute": name, "is": data.get(how) or Is.ONE_OF, "values": text.split(",")})
+    return found
+
+
+@admin.register(AudienceSegment)
+class SegmentAdmin(HistoryAdmin):
+    form = SegmentForm
+    list_display = ["name", "rule_in_words", "people"]
+    search_fields = ["name", "description"]
+    fieldsets = [
+        (None, {"fields": ["name", "description"]}),
+        (gettext_lazy("All of these hold"), {"fields": FIELDS}),
+    ]
+    change_form_after_template = "admin/incidents/audiencesegment/count.html"
+
+    @admin.display(description=gettext_lazy("who"))
+    def rule_in_words(self, segment: AudienceSegment) -> str:
+        return in_words(segment.conditions)
+
+    @admin.display(description=gettext_lazy("recipients now"))
+    def people(self, segment: AudienceSegment) -> str:
+        return preview.localise(Recipient.objects.filter(matching(segment.conditions)).count())
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        # Whoever chose it would write to everybody without it.
+        return super().has_delete_permission(request, obj) and not (obj and used_by(obj))
+
+    def get_actions(self, request: HttpRequest) -> Any:
+        return {name: one for name, one in super().get_actions(request).items() if name != "delete_selected"}
+
+    def get_urls(self) -> list[URLPattern]:
+        own = [
+            path(
+                "count/",
+                self.admin_site.admin_view(require_POST(self.count_view)),
+                name="incidents_audiencesegment_count",
+            )
+        ]
+        return [*own, *super().get_urls()]
+
+    def count_view(self, request: HttpRequest) -> HttpResponse:
+        """How many people the conditions as typed mean: {"text"}, with "error" if they mean none yet."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        try:
+            return JsonResponse({"text": count_in_words(checked(conditions_of(request.POST)))})
+        except ValidationError as error:
+            return JsonResponse({"text": "", "error": " ".join(error.messages)})
+
+    def changeform_view(
+        self, request: HttpRequest, object_id: str | None = None, form_url: str = "", extra_context: Any = None
+    ) -> Any:
+        segment = self.get_object(request, object_id) if object_id else None
+        shown = {
+            "known_attributes": known_attributes(),
+            "count": count_in_words(segment.conditions) if segment else "",
+            "used_by": used_by(segment) if segment else [],
+        }
+        return super().changeform_view(request, object_id, form_url, {**(extra_context or {}), **shown})
+
+
+def used_by(segment: AudienceSegment) -> list[str]:
+    """What would write to more people without it: plans, and updates that are not published yet."""
+    plans = segment.communicationplan_set.values_list("name", flat=True)
+    waiting = IncidentUpdate.objects.filter(segments=segment, status__in=IncidentUpdate.PENDING)
+    return [*plans, *map(str, waiting.select_related("incident"))]
+
+
+def known_attributes() -> list[str]:
+    """Names that recipients have, the most frequent first; of the latest recipients."""
+    latest = Recipient.objects.exclude(attributes={}).order_by("-pk").values("attributes")[:SAMPLE]
+    each = "jsonb_object_keys(attributes)" if connection.vendor == "postgresql" else "key"
+    sql, params = latest.query.sql_with_params()
+    source = f"({sql}) AS latest" + ("" if connection.vendor == "postgresql" else ", json_each(latest.attributes)")
+    with connection.cursor() as cursor:
+        counted = f"SELECT name FROM (SELECT {each} AS name FROM {source}) AS n GROUP BY name ORDER BY COUNT(*) DESC"
+        cursor.execute(f"{counted} LIMIT %s", [*params, KNOWN])
+        return [row[0] for row in cursor.fetchall()]
+
+
+def count_in_words(conditions: list[dict[str, Any]]) -> str:
+    """“12,431 recipients; 9,800 of them can be written to now: 9,000 by email, 800 by SMS”. Two queries."""
+    people: QuerySet[Recipient] = Recipient.objects.filter(matching(conditions))
+    total = people.count()
+    found = ngettext("%(n)s recipient", "%(n)s recipients", total) % {"n": preview.localise(total)}
+    ready = people.filter(~Suppression.of_recipient(), confirmed_at__isnull=False).exclude(medium="broadcast")
+    rows = list(ready.order_by().values_list("medium").annotate(n=Count("pk")).order_by("-n"))
+    able = sum(n for _medium, n in rows)
+    found += "; " + _("%(n)s of them can be written to now") % {"n": preview.localise(able)}
+    if rows:
+        labels = dict(Recipient._meta.get_field("medium").flatchoices)  # type: ignore[union-attr]
+        found += ": " + ", ".join(f"{preview.localise(n)} {labels.get(medium, medium)}" for medium, n in rows)
+    return found

@@ -1,0 +1,273 @@
+"""Audience segments: who is in one, and that what was approved decides who is written to."""
+
+import pytest
+from django.core.exceptions import ValidationError
+from django.urls import reverse
+
+from channels.models import Delivery, Recipient
+from incidents import roles
+from incidents.errors import Refused
+from incidents.models import AudienceSegment, IncidentUpdate
+from incidents.models.segment import MOST_CONDITIONS, checked, in_words, matching
+from tests import make
+
+pytestmark = pytest.mark.django_db
+ODD = ['pl"an', "pl'an", "a__b", "$.x", "%s", "piano tariffario", "città", "[0]", "a.b", "-- x", "?"]
+
+
+def one_of(name: str, *values: str, how: str = "one_of") -> dict:
+    return {"attribute": name, "is": how, "values": list(values)}
+
+
+def people(*attributes: dict) -> list[Recipient]:
+    rows = make.recipients(len(attributes))
+    for row, found in zip(rows, attributes, strict=True):
+        row.attributes = found
+        row.save()
+    return rows
+
+
+def who(rows: list[Recipient], *conditions: dict) -> list[int]:
+    """The places in `rows` of those whom the conditions mean."""
+    found = set(Recipient.objects.filter(matching(checked(list(conditions)))).values_list("pk", flat=True))
+    return [n for n, row in enumerate(rows) if row.pk in found]
+
+
+def segment(name: str = "Enterprise", *conditions: dict) -> AudienceSegment:
+    return AudienceSegment.objects.create(name=name, conditions=checked(list(conditions) or [one_of("plan", name)]))
+
+
+# ── Who is in one ──
+
+
+def test_capitals_do_not_count_and_of_a_list_one_is_enough():
+    rows = people(
+        {"plan": "Enterprise"},
+        {"plan": "ENTERPRISE"},
+        {"plan": ["basic", "enterprise"]},
+        {"plan": "Enterprise plus"},
+        {"plan": None},
+        {"other": "Enterprise"},
+        {},
+        {"plan": {"Enterprise": 1}},
+    )
+    assert who(rows, one_of("plan", "enterprise")) == [0, 1, 2]
+    assert who(rows, one_of("plan", "enterprise", how="none_of")) == [3, 4, 5, 6, 7]
+
+
+def test_numbers_and_truths_are_compared_as_they_are_written():
+    rows = people({"seats": 25}, {"seats": "25"}, {"beta": True}, {"beta": "true"}, {"beta": False}, {"seats": [5, 25]})
+    assert who(rows, one_of("seats", "25")) == [0, 1, 5]
+    assert who(rows, one_of("beta", "true")) == [2, 3]
+
+
+def test_what_is_known_and_what_is_not():
+    rows = people(
+        {"region": "it"}, {"region": ""}, {"region": None}, {}, {"region": []}, {"region": ["it"]}, {"region": 0}
+    )
+    known = who(rows, one_of("region", how="set"))
+    assert known == [0, 5, 6]
+    assert who(rows, one_of("region", how="not_set")) == [n for n in range(len(rows)) if n not in known]
+
+
+def test_all_conditions_hold_each_for_one_of_its_values():
+    rows = people({"plan": "pro", "region": "it"}, {"plan": "pro", "region": "de"}, {"plan": "free", "region": "it"})
+    assert who(rows, one_of("plan", "pro", "team"), one_of("region", "it", "fr")) == [0]
+    assert who(rows, one_of("plan", "pro"), one_of("region", "it", how="none_of")) == [1]
+
+
+def test_accents_are_found_however_they_are_written():
+    rows = people({"city": "Forlì"}, {"city": "FORLÌ"}, {"city": "forlì"})
+    assert who(rows, one_of("city", "Forlì")) == [0, 1, 2]
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_a_name_is_a_name_whatever_it_looks_like(name):
+    rows = people({name: "yes"}, {"x": "yes"})
+    assert who(rows, one_of(name, "yes")) == [0]
+    assert who(rows, one_of(name, how="set")) == [0]
+
+
+@pytest.mark.parametrize("value", ["'; DROP TABLE x; --", "%", "_", '"', "\\", "a" * 200])
+def test_a_value_is_a_value_whatever_it_looks_like(value):
+    assert who(people({"plan": value}, {"plan": "b"}), one_of("plan", value)) == [0]
+
+
+@pytest.mark.parametrize(
+    ("conditions", "said"),
+    [
+        ([], "at least one condition"),
+        ("x", "at least one condition"),
+        ([{}], "Condition 1: name an attribute"),
+        ([one_of("plan")], "Condition 1: write with which values plan is compared"),
+        ([one_of("plan", " ", "")], "write with which values"),
+        ([one_of("plan", "a"), one_of("b", "c", how="like")], "Condition 2: choose how b is compared"),
+        ([one_of("p" * 81, "a")], "at most 80 characters"),
+        ([one_of("plan\0", "a")], "no name of an attribute"),
+        ([one_of("plan", "v" * 201)], "at most 200 characters"),
+        ([one_of("plan", *map(str, range(51)))], "51 values are too many"),
+        ([one_of("plan", "a")] * (MOST_CONDITIONS + 1), "at most 8 conditions"),
+    ],
+)
+def test_what_is_no_rule_is_named(conditions, said):
+    with pytest.raises(ValidationError) as error:
+        checked(conditions)
+    assert said in " ".join(error.value.messages)
+
+
+def test_it_is_told_in_words():
+    assert in_words(checked([one_of("plan", "Pro", "Team"), one_of("region", how="set")])) == (
+        "plan is one of Pro, Team; region is known"
+    )
+
+
+# ── Who is written to ──
+
+
+@pytest.fixture
+def draft() -> IncidentUpdate:
+    cards = make.component("Cards")
+    rows = make.recipients(3, cards)
+    for row, plan in zip(rows, ("Enterprise", "Pro", "Enterprise"), strict=True):
+        Recipient.objects.filter(pk=row.pk).update(attributes={"plan": plan})
+    make.recipients(2)
+    update = make.incident(make.incident_manager(username="author"), cards).updates.get()
+    update.edit(update.author, update.version, channels=[make.channel()], segments=[segment()])
+    return IncidentUpdate.objects.get(pk=update.pk)
+
+
+def test_an_update_goes_to_subscribers_in_a_segment_alone(draft):
+    assert draft.reach().total == 2
+    make.published(draft)
+    make.deliver()
+    assert Delivery.objects.filter(dispatch__purpose="update").count() == 2
+
+
+def test_any_of_several_segments_is_enough(draft):
+    draft.edit(draft.author, draft.version, segments=[segment("Pro"), AudienceSegment.objects.get(name="Enterprise")])
+    assert IncidentUpdate.objects.get(pk=draft.pk).reach().total == 3
+
+
+def test_what_was_approved_decides_however_the_segment_is_changed_since(draft):
+    draft.submit(draft.author)
+    AudienceSegment.objects.update(conditions=[one_of("plan", "Pro")], name="Other")
+    approver = make.communications_manager()
+    draft.approve(approver, typed_count=draft.reach().total)
+    AudienceSegment.objects.all().delete()
+    draft.publish(approver)
+    make.deliver()
+    plans = Delivery.objects.filter(dispatch__purpose="update").values_list("recipient__attributes__plan", flat=True)
+    assert sorted(plans) == ["Enterprise", "Enterprise"]
+
+
+def test_to_choose_another_segment_takes_the_approval_back(draft):
+    draft.submit(draft.author)
+    draft.edit(draft.author, draft.version, segments=[])
+    assert IncidentUpdate.objects.get(pk=draft.pk).status == "draft"
+
+
+def test_the_same_choice_changes_nothing(draft):
+    draft.submit(draft.author)
+    draft.edit(draft.author, draft.version, segments=list(draft.segments.all()))
+    assert IncidentUpdate.objects.get(pk=draft.pk).status == "in_review"
+
+
+def test_a_segment_of_nobody_must_be_confirmed(draft):
+    AudienceSegment.objects.update(conditions=[one_of("plan", "None of them")])
+    draft.submit(draft.author)
+    with pytest.raises(Refused, match="Nobody would receive this"):
+        draft.approve(make.communications_manager())
+
+
+def test_without_segments_the_manifest_is_what_it_was(draft):
+    draft.edit(draft.author, draft.version, segments=[])
+    draft = IncidentUpdate.objects.get(pk=draft.pk)
+    draft.submit(draft.author)
+    assert all("segments" not in message["audience"] for message in draft.manifest["messages"])
+
+
+def test_a_new_draft_has_those_of_the_plan():
+    plan = make.plan(make.channel())
+    plan.segments.set([segment()])
+    update = make.incident().updates.get()
+    assert [one.name for one in update.segments.all()] == ["Enterprise"]
+
+
+# ── Screens ──
+
+
+def form(**values) -> dict:
+    return {"name": "Enterprise in Italy", "description": "", **values}
+
+
+def test_staff_make_one_by_rows():
+    admin = make.client(make.communications_manager())
+    rows = {"attribute_0": "plan", "is_0": "one_of", "values_0": "Enterprise, Business", "attribute_3": "region"}
+    answer = admin.post("/admin/incidents/audiencesegment/add/", form(**rows, is_3="set"))
+    assert answer.status_code == 302
+    one = AudienceSegment.objects.get()
+    assert one.conditions == [one_of("plan", "Enterprise", "Business"), one_of("region", how="set")]
+    page = admin.get(reverse("admin:incidents_audiencesegment_change", args=[one.pk])).content.decode()
+    assert 'value="Enterprise, Business"' in page
+    assert "plan is one of Enterprise, Business" in admin.get("/admin/incidents/audiencesegment/").content.decode()
+
+
+def test_a_mistake_is_named_and_nothing_is_saved():
+    admin = make.client(make.communications_manager())
+    page = admin.post("/admin/incidents/audiencesegment/add/", form(attribute_0="plan", is_0="one_of", values_0=" , "))
+    assert "write with which values plan is compared" in page.content.decode()
+    assert not AudienceSegment.objects.exists()
+
+
+def test_it_is_counted_while_it_is_typed():
+    people({"plan": "pro"}, {"plan": "pro"}, {"plan": "free"})
+    admin = make.client(make.communications_manager())
+    url = "/admin/incidents/audiencesegment/count/"
+    typed = {"attribute_0": "plan", "is_0": "one_of", "values_0": "PRO"}
+    assert admin.post(url, typed).json()["text"].startswith("2 recipients; 2 of them can be written to now: 2 ")
+    assert "name an attribute" in admin.post(url, {"values_0": "x"}).json()["error"]
+    assert admin.get(url).status_code == 405
+    assert make.client(make.user(roles.MANAGERS)).post(url, typed).status_code == 403
+    assert make.client(make.user()).post(url, typed).status_code == 403
+
+
+def test_names_that_recipients_have_are_offered():
+    people({"plan": "pro", 'od"d': 1}, {"plan": "x"})
+    page = make.client(make.communications_manager()).get("/admin/incidents/audiencesegment/add/").content.decode()
+    assert page.index('<option value="plan">') < page.index('<option value="od&quot;d">')
+
+
+def test_one_in_use_is_not_deleted():
+    plan = make.plan()
+    one = segment()
+    plan.segments.set([one])
+    admin = make.client(make.communications_manager())
+    delete = reverse("admin:incidents_audiencesegment_delete", args=[one.pk])
+    assert admin.post(delete, {"post": "yes"}).status_code == 403
+    page = admin.get(reverse("admin:incidents_audiencesegment_change", args=[one.pk])).content.decode()
+    assert f"In use, so that it cannot be deleted: {plan.name}" in page
+    plan.segments.clear()
+    assert admin.post(delete, {"post": "yes"}).status_code == 302
+
+
+def test_the_list_costs_one_count_for_each(django_assert_num_queries):
+    admin = make.client(make.communications_manager())
+    segment("a")
+    url = "/admin/incidents/audiencesegment/"
+    admin.get(url)
+    with django_assert_num_queries(10):
+        admin.get(url)
+    segment("b")
+    with django_assert_num_queries(11):
+        admin.get(url)
+
+
+def test_compose_offers_them_and_review_names_them(draft):
+    writer = make.client(draft.author)
+    url = reverse("admin:incidents_incidentupdate_change", args=[draft.pk])
+    page = writer.get(url, follow=True).content.decode()
+    assert "None ticked: all subscribers." in page
+    assert "2 people; only in: Enterprise" in page
+    draft.submit(draft.author)
+    review = make.client(make.communications_manager()).get(url, follow=True).content.decode()
+    assert "only in: Enterprise" in review
