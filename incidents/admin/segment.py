@@ -14,7 +14,7 @@ from django.utils.translation import gettext_lazy, ngettext
 from django.views.decorators.http import require_POST
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
-from channels.models import Recipient, Suppression
+from channels.models import Medium, Recipient, Suppression
 from incidents.models import AudienceSegment, IncidentUpdate
 from incidents.models.segment import MOST_CONDITIONS, NAME, Is, checked, in_words, matching
 
@@ -59,7 +59,7 @@ for _n, (_attribute, _how, _values) in enumerate(FIELDS, 1):
         widget=UnfoldAdminTextInputWidget(attrs={"list": "known-attributes", "autocomplete": "off"}),
     )
     SegmentForm.base_fields[_how] = SegmentForm.declared_fields[_how] = forms.ChoiceField(
-        label=gettext_lazy("comparison"), required=False, choices=Is.choices, widget=UnfoldAdminSelectWidget
+        label=gettext_lazy("Comparison"), required=False, choices=Is.choices, widget=UnfoldAdminSelectWidget
     )
     SegmentForm.base_fields[_values] = SegmentForm.declared_fields[_values] = forms.CharField(
         label=gettext_lazy("Values"),
@@ -166,6 +166,6 @@ def count_in_words(conditions: list[dict[str, Any]]) -> str:
     able = sum(n for _medium, n in rows)
     found += "; " + _("%(n)s of them can be written to now") % {"n": preview.localise(able)}
     if rows:
-        labels = dict(Recipient._meta.get_field("medium").flatchoices)  # type: ignore[union-attr]
+        labels = dict(Medium.choices) | preview.FORMS  # "by email" where there is such a word
         found += ": " + ", ".join(f"{preview.localise(n)} {labels.get(medium, medium)}" for medium, n in rows)
     return found

@@ -224,7 +224,7 @@ def test_it_is_counted_while_it_is_typed():
     admin = make.client(make.communications_manager())
     url = "/admin/incidents/audiencesegment/count/"
     typed = {"attribute_0": "plan", "is_0": "one_of", "values_0": "PRO"}
-    assert admin.post(url, typed).json()["text"].startswith("2 recipients; 2 of them can be written to now: 2 ")
+    assert admin.post(url, typed).json()["text"].startswith("2 recipients; 2 of them can be written to now: 2 by email")
     assert "name an attribute" in admin.post(url, {"values_0": "x"}).json()["error"]
     assert admin.get(url).status_code == 405
     assert make.client(make.user(roles.MANAGERS)).post(url, typed).status_code == 403
