@@ -152,6 +152,9 @@ def _reach(reach: Reach) -> Iterable[Row]:
     for title, count in counts.items():
         yield title, reach.channel, count, _("messages")
     yield _("Reached"), reach.channel, _percent(reach.rate), "%"
+    if reach.shown is not None:
+        yield _("Shown by browsers"), reach.channel, reach.shown, _("times")
+        yield _("Closed by readers"), reach.channel, reach.closed, _("times")
 
 
 def _survey(one: IncidentFacts) -> Iterable[Row]:

@@ -6,7 +6,7 @@ there may be many rows. Durations are seconds.
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from statistics import median
 from typing import Any
@@ -16,7 +16,7 @@ from django.db.models.functions import Concat
 from django.utils import timezone
 
 from channels import providers
-from channels.models import Batch, Delivery, Dispatch
+from channels.models import Batch, Delivery, Dispatch, NoticeCount
 from incidents.models import OVER, Decision, Incident, IncidentComponent, IncidentUpdate
 
 from .models import QUESTIONS, SurveyAnswer
@@ -48,7 +48,11 @@ class UpdateFact:
 
 @dataclass(frozen=True)
 class Reach:
-    """What became of messages, counted. `waiting` ones have no outcome yet and are not part of the total."""
+    """What became of messages, counted. `waiting` ones have no outcome yet and are not part of the total.
+
+    `shown` and `closed` are what browsers say of notices in apps: how often, for each notice once in a browser. None
+    where nobody says so.
+    """
 
     channel: str = ""
     broadcast: bool = False
@@ -57,6 +61,12 @@ class Reach:
     unknown: int = 0
     skipped: int = 0
     waiting: int = 0
+    shown: int | None = None
+    closed: int | None = None
+
+    @property
+    def closing_rate(self) -> float | None:
+        return min(1.0, (self.closed or 0) / self.shown) if self.shown else None
 
     @property
     def total(self) -> int:
@@ -220,7 +230,7 @@ def _share(part: int, whole: int) -> float | None:
 
 
 def gather(incidents: QuerySet[Any], now: datetime | None = None) -> list[IncidentFacts]:
-    """The facts of each incident, newest first, in eight queries."""
+    """The facts of each incident, newest first, in eight queries; nine where notices in apps are counted."""
     now = now or timezone.now()
     chosen = incidents.order_by().values("pk")
     rows = incidents.order_by("-started_at", "-pk").values(
@@ -362,15 +372,32 @@ def _reach(incidents: QuerySet[Any]) -> tuple[dict[str, list[Reach]], Counter[st
     )
     left = queued.values_list("dispatch_id").annotate(n=Sum(F("size") - F("done_to"))).order_by()
     waiting = dict(left)
+    said = _said_by_browsers({thread for _pk, thread, _purpose, _channel, provider in rows if _counted(provider)})
     found: dict[str, list[Reach]] = defaultdict(list)
     invited: Counter[str] = Counter()
     for pk, thread, purpose, channel, provider in rows:
         one = _outcome(channel, provider, outcomes[pk], waiting.get(pk, 0))
+        if _counted(provider):
+            one = replace(one, shown=said[pk]["shown"], closed=said[pk]["dismissed"])
         if purpose == Dispatch.Purpose.SURVEY:
             invited[thread] += one.reached
         else:
             found[thread].append(one)
     return defaultdict(list, {thread: merge(reaches) for thread, reaches in found.items()}), invited
+
+
+def _counted(provider: str) -> bool:
+    return provider in providers.REGISTRY and providers.get(provider).capabilities.counted
+
+
+def _said_by_browsers(threads: set[str]) -> dict[int, Counter[str]]:
+    """By dispatch: how often its notices were shown and closed. No query if nobody says so."""
+    found: dict[int, Counter[str]] = defaultdict(Counter)
+    if threads:
+        rows = NoticeCount.objects.filter(notice__thread__in=threads).values_list("notice__key", "event")
+        for key, event, n in rows.annotate(n=Sum("count")).order_by():
+            found[int(key.partition("-")[0])][event] += n
+    return found
 
 
 def _outcome(channel: str, provider: str, counts: Counter[str], waiting: int) -> Reach:
@@ -401,7 +428,10 @@ def total_reach(reaches: Iterable[Reach]) -> Reach:
 
 def _sum(group: list[Reach], channel: str = "", broadcast: bool = False) -> Reach:
     names = ("reached", "failed", "unknown", "skipped", "waiting")
-    return Reach(channel, broadcast, *(sum(getattr(one, name) for one in group) for name in names))
+    counts = [sum(getattr(one, name) for one in group) for name in names]
+    said = [one for one in group if one.shown is not None]
+    browsers = (sum(one.shown or 0 for one in said), sum(one.closed or 0 for one in said)) if said else (None, None)
+    return Reach(channel, broadcast, *counts, *browsers)
 
 
 def _answers(chosen: QuerySet[Any]) -> dict[int, tuple[int, dict[str, tuple[int, ...]]]]:

@@ -6,7 +6,7 @@ import pytest
 from django.contrib.auth.models import User
 from django.utils import timezone
 
-from channels.models import Batch, Delivery, Dispatch, Recipient
+from channels.models import Batch, Delivery, Dispatch, Notice, NoticeCount, Recipient
 from feedback import reports, wording
 from feedback.models import SurveyAnswer
 from incidents.models import CommunicationPlan, Decision, Incident, IncidentComponent, IncidentUpdate
@@ -309,6 +309,34 @@ def test_it_asks_the_database_a_fixed_number_of_times(django_assert_num_queries)
         sent(an_update(one, 1, at(number)), make.channel(), sent=3)
     with django_assert_num_queries(8):
         assert len(reports.gather(Incident.objects.filter(components=component))) == 5
+
+
+def test_what_browsers_say_of_notices_in_apps_is_told_by_channel(client, django_assert_num_queries):
+    one, other = an_incident(None), an_incident(None, title="Search is slow")
+    app, mail = make.channel("in_app", name="Product pages"), make.channel(name="Mail")
+    for number, (incident, shown, closed) in enumerate([(one, 40, 10), (one, 60, 20), (other, 7, 0)]):
+        update = an_update(incident, number + 1, at(number))
+        sent(update, app, sent=1)
+        dispatch = Dispatch.objects.get(source=f"update:{update.pk}")
+        sent(update, mail, sent=3)
+        for locale, share in (("en", 1), ("it", 2)):
+            key = f"{dispatch.pk}-9-{locale}"
+            notice = Notice.objects.create(key=key, thread=incident.thread, locale=locale, subject="x", at=at(number))
+            for day in (at(0).date(), at(1500).date()):
+                for event, n in (("shown", shown * share), ("dismissed", closed * share)):
+                    NoticeCount.objects.create(notice=notice, day=day, event=event, count=n)
+    with django_assert_num_queries(9):
+        found = {
+            facts.pk: {reach.channel: reach for reach in facts.channels}
+            for facts in reports.gather(Incident.objects.all())
+        }
+    apps = found[one.pk]["Product pages"]
+    assert (apps.shown, apps.closed, apps.closing_rate) == (600, 180, 0.3)
+    assert (found[other.pk]["Product pages"].shown, found[other.pk]["Product pages"].closed) == (42, 0)
+    assert found[one.pk]["Mail"].shown is None
+    client.force_login(User.objects.create_superuser("root"))
+    page = client.get(f"/admin/feedback/report/{one.pk}/")
+    assert "Browsers showed it 600 times; it was closed 180 times (30 %)." in page.content.decode()
 
 
 @pytest.mark.parametrize(
