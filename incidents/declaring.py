@@ -92,7 +92,9 @@ def start_draft(
     Raises NotAllowed, WrongState.
     """
     with transaction.atomic():
-        incident = Incident.objects.select_for_update(of=("self",)).select_related("plan").get(pk=incident.pk)
+        incident = (
+            Incident.objects.select_for_update(of=("self",), no_key=True).select_related("plan").get(pk=incident.pk)
+        )
         stage = stage or incident.stage
         pending = incident.updates.filter(status__in=IncidentUpdate.PENDING, publish_at=publish_at).first()
         if pending:

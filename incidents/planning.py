@@ -137,7 +137,7 @@ def publish_due() -> int:
 
 def _publish_one(pk: int, incident: int) -> bool:
     with transaction.atomic(), translation.override(settings.LANGUAGE_CODE):
-        Incident.objects.select_for_update().get(pk=incident)  # in the order in which publish() locks
+        Incident.objects.select_for_update(no_key=True).get(pk=incident)  # in the order in which publish() locks
         update = (
             IncidentUpdate.objects.select_for_update(of=("self",))
             .select_related("incident__plan", "released_by")
@@ -202,7 +202,7 @@ def cancel_maintenance(incident: Incident, by: Any, reason: str) -> IncidentUpda
     If they were told nothing, it is closed, and None is returned. Raises NotAllowed, WrongState, Refused (no reason).
     """
     with transaction.atomic():
-        me = Incident.objects.select_for_update(of=("self",)).select_related("plan").get(pk=incident.pk)
+        me = Incident.objects.select_for_update(of=("self",), no_key=True).select_related("plan").get(pk=incident.pk)
         if not me.may_dismiss(by):
             raise NotAllowed(_("%(who)s may not cancel this maintenance.") % {"who": name_of(by)})
         if not me.maintenance or me.stage != Stage.SCHEDULED:

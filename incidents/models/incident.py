@@ -154,7 +154,7 @@ class Incident(models.Model):
         from .decision import Decision, name_of
 
         with transaction.atomic():
-            me = Incident.objects.select_for_update().get(pk=self.pk)
+            me = Incident.objects.select_for_update(no_key=True).get(pk=self.pk)
             if not me.may_dismiss(by):
                 raise NotAllowed(_t("%(who)s may not close this incident.") % {"who": name_of(by)})
             if me.published_at:

@@ -320,7 +320,8 @@ class IncidentUpdate(models.Model):
         from incidents.publishing import announce, check_private, dispatch
 
         with transaction.atomic():
-            incident = Incident.objects.select_for_update().get(pk=self.incident_id)
+            # `no_key`: whoever holds the update may meanwhile record a decision, which points to the incident.
+            incident = Incident.objects.select_for_update(no_key=True).get(pk=self.incident_id)
             me = self._locked()
             me._check_may("publish", by)
             me._check_status(self.Status.APPROVED)
