@@ -39,7 +39,8 @@ def build_manifest(update: IncidentUpdate) -> dict[str, Any]:
      "messages": [{"channel", "locale", "purpose", "content": {"parts", "links"}, "audience"}]}
 
     With a picture, each page has "picture" (UpdatePicture.on_page), and so has the content of messages to channels that
-    carry it (UpdatePicture.frozen). A planned notice also has "publish_at", the time at which it goes out by itself.
+    carry it (UpdatePicture.frozen). A planned notice also has "publish_at", the time at which it goes out by itself; of
+    maintenance that was moved there is "starts_at", when the work begins.
     """
     words = {r.locale: rendering.final_words(r, update) for r in update.renditions.all()}
     chosen = _freeze(choice(update))
@@ -78,6 +79,7 @@ def build_manifest(update: IncidentUpdate) -> dict[str, Any]:
         "messages": messages,
         # Not there at all in others: what waits for approval keeps its hash.
         **({"publish_at": update.publish_at.isoformat()} if update.publish_at else {}),
+        **({"starts_at": update.starts_at.isoformat()} if update.starts_at else {}),
     }
 
 
@@ -322,6 +324,7 @@ def announce(update: IncidentUpdate, incident: Incident) -> None:
     now = update.published_at
     incident.stage = update.stage
     incident.published_at = incident.published_at or now
+    incident.started_at = update.starts_at or incident.started_at
     incident.next_update_at = update.next_update_at
     incident.expected_resolution_at = update.expected_resolution_at
     if update.stage == Stage.MONITORING and not incident.monitoring_at:
