@@ -189,7 +189,7 @@ def why_held(update: IncidentUpdate) -> str:
         return _("Nobody who may publish has let it go out by itself.")
     if incident.is_over:
         return _("The maintenance is over already.")
-    if update.starts_at and update.starts_at != incident.started_at:
+    if incident.stage == Stage.SCHEDULED and update.starts_at and update.starts_at != incident.started_at:
         return _("Customers were not told that the work was moved to %(time)s: publish that first.") % {
             "time": rendering.moment(update.starts_at)
         }
@@ -227,7 +227,8 @@ def why_held(update: IncidentUpdate) -> str:
 def planned_window(incident: Incident) -> tuple[datetime, datetime | None]:
     """From when to when the work is planned: as its waiting notices say, else as customers were told."""
     waiting = list(incident.updates.filter(status__in=IncidentUpdate.PENDING).order_by("-number"))
-    starts_at = next((u.starts_at for u in waiting if u.starts_at), incident.started_at)
+    starts = (u.starts_at for u in waiting if u.starts_at and incident.stage == Stage.SCHEDULED)
+    starts_at = next(starts, incident.started_at)
     ends = (u.publish_at for u in waiting if u.publish_at and u.stage == Stage.COMPLETED)
     return starts_at, next(ends, incident.expected_resolution_at)
 
@@ -237,7 +238,7 @@ def unsaid_move(incident: Incident, updates: Iterable[IncidentUpdate]) -> Incide
     waiting = (
         u for u in updates if u.status in IncidentUpdate.PENDING and u.starts_at and u.starts_at != incident.started_at
     )
-    return None if incident.is_over else min(waiting, key=lambda u: u.number, default=None)
+    return min(waiting, key=lambda u: u.number, default=None) if incident.stage == Stage.SCHEDULED else None
 
 
 def check_may_move(incident: Incident, by: Any) -> None:

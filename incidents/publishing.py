@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -322,9 +322,10 @@ def reach(update: IncidentUpdate, channels: list[Channel] | None = None, locales
 def announce(update: IncidentUpdate, incident: Incident) -> None:
     """Bring the incident, as the public sees it, to what the update says. Inside publish()'s transaction."""
     now = update.published_at
+    if incident.maintenance and incident.stage == Stage.SCHEDULED:
+        incident.started_at = _work_begins(update, incident)
     incident.stage = update.stage
     incident.published_at = incident.published_at or now
-    incident.started_at = update.starts_at or incident.started_at
     incident.next_update_at = update.next_update_at
     incident.expected_resolution_at = update.expected_resolution_at
     if update.stage == Stage.MONITORING and not incident.monitoring_at:
@@ -340,6 +341,14 @@ def announce(update: IncidentUpdate, incident: Incident) -> None:
             incident=incident, component_id=int(component_id), defaults={"status": state}
         )
     transaction.on_commit(live.look_again)
+
+
+def _work_begins(update: IncidentUpdate, incident: Incident) -> datetime:
+    """When work that was ahead begins, now that this is said; it may begin earlier than planned."""
+    at = update.starts_at or incident.started_at
+    if update.published_at and update.stage in (Stage.IN_PROGRESS, Stage.VERIFYING):
+        return min(at, update.published_at)
+    return at
 
 
 def dispatch(update: IncidentUpdate) -> None:

@@ -994,6 +994,35 @@ def test_work_that_has_begun_is_only_extended(planned, author, approver, start):
     assert planned.stage == "completed"
 
 
+def test_work_that_begins_early_has_begun_and_its_end_goes_out(planned, author, approver, start, client):
+    all_set(planned, author, approver)
+    later = start + DAY
+    draft = planning.move_maintenance(planned, author, later, later + HOUR)
+    approve_all(planned, author, approver)
+    draft.refresh_from_db()
+    draft.publish(approver)
+    with clock(later - HOUR):
+        planned.updates.get(stage="in_progress", status="approved").publish(approver)
+        assert times(planned)[0] == later - HOUR
+        assert planning.planned_window(planned) == (later - HOUR, later + HOUR)
+        html = make.client(author).get(page("incidents_incident_change", planned.pk)).content.decode()
+        assert "since it began" in html
+        assert "still read the old time" not in html
+    sweep(later + HOUR)
+    planned.refresh_from_db()
+    assert (planned.stage, planned.was_cancelled, planned.started_at) == ("completed", False, later - HOUR)
+
+
+def test_work_that_is_done_before_it_was_to_begin_was_not_cancelled(planned, author, approver, start):
+    announce(planned, author, approver)
+    with clock(start - 3 * HOUR):
+        make.published(notice(planned, "in_progress"), approver)
+    with clock(start - HOUR):
+        make.published(declaring.start_draft(planned, author, Stage.COMPLETED), approver)
+    planned.refresh_from_db()
+    assert (planned.stage_in_words, planned.was_cancelled) == ("Completed", False)
+
+
 def test_the_database_holds_the_new_start(planned, author, approver, start):
     all_set(planned, author, approver)
     draft = planning.move_maintenance(planned, author, start + DAY, start + DAY + HOUR)
@@ -1020,7 +1049,7 @@ def test_a_worker_at_the_moment_of_moving_sends_the_old_notice_before_or_never(
         try:
             gate.wait(10)
             results.append(job())
-        except WrongState as error:
+        except Refused as error:  # the work has begun: only its end can be moved
             results.append(error)
         finally:
             connections.close_all()
