@@ -85,14 +85,18 @@ def start_draft(
     stage: str | None = None,
     component_states: dict[str, str] | None = None,
     publish_at: datetime | None = None,
+    window: tuple[datetime | None, datetime] | None = None,
 ) -> IncidentUpdate:
     """Begin the next update from the template for its stage; the pending one if there is one already.
 
     `stage` defaults to the incident's own. With `publish_at` it is a planned notice, beside the pending one.
+    `window`: from when to when maintenance lasts, as this update says, where that is not what customers were told.
     Raises NotAllowed, WrongState.
     """
     with transaction.atomic():
-        incident = Incident.objects.select_for_update(of=("self",)).select_related("plan").get(pk=incident.pk)
+        incident = (
+            Incident.objects.select_for_update(of=("self",), no_key=True).select_related("plan").get(pk=incident.pk)
+        )
         stage = stage or incident.stage
         pending = incident.updates.filter(status__in=IncidentUpdate.PENDING, publish_at=publish_at).first()
         if pending:
@@ -117,11 +121,9 @@ def start_draft(
             author=by,
             component_states=component_states,
             next_update_at=None if stage in OVER or incident.maintenance else next_promise(plan),
-            # Work that is done goes on saying until when it was planned.
-            expected_resolution_at=(
-                None if stage in OVER and not incident.maintenance else incident.expected_resolution_at
-            ),
+            expected_resolution_at=window[1] if window else _expected(incident, stage),
             publish_at=publish_at,
+            starts_at=window[0] if window else None,
             ask_feedback=stage == Stage.RESOLVED and not asked,
         )
         update._check_may("write", by)
@@ -133,6 +135,11 @@ def start_draft(
         rendering.write_draft(update, locales)
         update._record(by, Decision.Verb.DRAFT)
     return update
+
+
+def _expected(incident: Incident, stage: str) -> datetime | None:
+    """When it ends, as customers were told; work that is done goes on saying until when it was planned."""
+    return None if stage in OVER and not incident.maintenance else incident.expected_resolution_at
 
 
 def _last_states(incident: Incident) -> dict[str, str]:

@@ -1,7 +1,10 @@
-"""Planned maintenance: announced, reminded of, begun and ended by notices that go out by themselves once approved."""
+"""Planned maintenance: announced, reminded of, begun and ended by notices that go out by themselves once approved.
+
+It can be moved: that voids every notice that waits, so that nothing goes out with the old times, and writes new ones.
+"""
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -10,7 +13,7 @@ from django.db import transaction
 from django.utils import timezone, translation
 from django.utils.translation import gettext as _
 
-from . import declaring, rendering
+from . import declaring, publishing, rendering
 from .errors import NotAllowed, Problem, Refused, WrongState
 from .models import (
     CommunicationPlan,
@@ -52,7 +55,8 @@ def plan_maintenance(
     """
     chosen = list(components)
     declaring.check_may_declare(by, chosen)
-    _check_window(chosen, title, starts_at, ends_at, reminder)
+    _check_subject(chosen, title)
+    _check_window(starts_at, ends_at, reminder)
     scenario = Scenario.objects.filter(maintenance=True).first()
     with transaction.atomic():
         incident = Incident.objects.create(
@@ -70,11 +74,27 @@ def plan_maintenance(
         declaring.fill_roles(incident)
         Decision.objects.create(incident=incident, by=by, verb=Decision.Verb.PLAN)
         declaring.start_draft(incident, by, Stage.SCHEDULED)
-        if reminder and starts_at - reminder > timezone.now():
-            _say_that_it_reminds(declaring.start_draft(incident, by, Stage.SCHEDULED, publish_at=starts_at - reminder))
-        declaring.start_draft(incident, by, Stage.IN_PROGRESS, publish_at=starts_at)
-        declaring.start_draft(incident, by, Stage.COMPLETED, publish_at=ends_at)
+        _write_notices(incident, by, starts_at, ends_at, reminder)
     return incident
+
+
+def _write_notices(
+    incident: Incident,
+    by: Any,
+    starts_at: datetime,
+    ends_at: datetime,
+    reminder: timedelta | None,
+    window: tuple[datetime, datetime] | None = None,
+) -> list[IncidentUpdate]:
+    """The drafts that go out by themselves. `window`: as for start_draft."""
+    found = []
+    if reminder and starts_at - reminder > timezone.now():
+        at = starts_at - reminder
+        found.append(declaring.start_draft(incident, by, Stage.SCHEDULED, publish_at=at, window=window))
+        _say_that_it_reminds(found[0])
+    found.append(declaring.start_draft(incident, by, Stage.IN_PROGRESS, publish_at=starts_at, window=window))
+    found.append(declaring.start_draft(incident, by, Stage.COMPLETED, publish_at=ends_at, window=window))
+    return found
 
 
 def _say_that_it_reminds(update: IncidentUpdate) -> None:
@@ -85,16 +105,17 @@ def _say_that_it_reminds(update: IncidentUpdate) -> None:
         one.save(update_fields=["subject"])
 
 
-def _check_window(
-    components: list[Component], title: str, starts_at: datetime, ends_at: datetime, reminder: timedelta | None
-) -> None:
-    now, when = timezone.now(), rendering.moment
+def _check_subject(components: list[Component], title: str) -> None:
     if not components:
         raise Refused(_("Choose at least one component on which you will work."))
     if not one_line(title):
         raise Refused(_("Give the maintenance a title: customers read it."))
     if len(one_line(title)) > 200:
         raise Refused(_("The title has %(count)s characters (limit 200).") % {"count": len(one_line(title))})
+
+
+def _check_window(starts_at: datetime, ends_at: datetime, reminder: timedelta | None) -> None:
+    now, when = timezone.now(), rendering.moment
     if starts_at <= now:
         raise Refused(_("The start, %(time)s, is past: choose a time ahead.") % {"time": when(starts_at)})
     if starts_at > now + AHEAD:
@@ -106,13 +127,17 @@ def _check_window(
         raise Refused(
             _("The end, %(end)s, is not after the start, %(start)s.") % {"end": when(ends_at), "start": when(starts_at)}
         )
+    _check_length(starts_at, ends_at)
+    if reminder is not None and reminder <= timedelta():
+        raise Refused(_("A reminder comes before the start: choose how long before."))
+
+
+def _check_length(starts_at: datetime, ends_at: datetime) -> None:
     if ends_at - starts_at > LONGEST:
         raise Refused(
             _("The end, %(end)s, is more than %(days)s days after the start: plan it in parts.")
-            % {"end": when(ends_at), "days": LONGEST.days}
+            % {"end": rendering.moment(ends_at), "days": LONGEST.days}
         )
-    if reminder is not None and reminder <= timedelta():
-        raise Refused(_("A reminder comes before the start: choose how long before."))
 
 
 # ── Go out by themselves ────────────────────────────────────────────────────
@@ -137,7 +162,7 @@ def publish_due() -> int:
 
 def _publish_one(pk: int, incident: int) -> bool:
     with transaction.atomic(), translation.override(settings.LANGUAGE_CODE):
-        Incident.objects.select_for_update().get(pk=incident)  # in the order in which publish() locks
+        Incident.objects.select_for_update(no_key=True).get(pk=incident)  # in the order in which publish() locks
         update = (
             IncidentUpdate.objects.select_for_update(of=("self",))
             .select_related("incident__plan", "released_by")
@@ -164,6 +189,10 @@ def why_held(update: IncidentUpdate) -> str:
         return _("Nobody who may publish has let it go out by itself.")
     if incident.is_over:
         return _("The maintenance is over already.")
+    if incident.stage == Stage.SCHEDULED and update.starts_at and update.starts_at != incident.started_at:
+        return _("Customers were not told that the work was moved to %(time)s: publish that first.") % {
+            "time": rendering.moment(update.starts_at)
+        }
     if update.stage == Stage.SCHEDULED and incident.started_at <= timezone.now():
         return _("The work was to begin at %(time)s: a reminder comes too late.") % {
             "time": rendering.moment(incident.started_at)
@@ -192,6 +221,185 @@ def why_held(update: IncidentUpdate) -> str:
     return ""
 
 
+# ── Move ────────────────────────────────────────────────────────────────────
+
+
+def planned_window(incident: Incident) -> tuple[datetime, datetime | None]:
+    """From when to when the work is planned: as its waiting notices say, else as customers were told."""
+    waiting = list(incident.updates.filter(status__in=IncidentUpdate.PENDING).order_by("-number"))
+    starts = (u.starts_at for u in waiting if u.starts_at and incident.stage == Stage.SCHEDULED)
+    starts_at = next(starts, incident.started_at)
+    ends = (u.publish_at for u in waiting if u.publish_at and u.stage == Stage.COMPLETED)
+    return starts_at, next(ends, incident.expected_resolution_at)
+
+
+def unsaid_move(incident: Incident, updates: Iterable[IncidentUpdate]) -> IncidentUpdate | None:
+    """A notice of a time to which the work was moved, while customers still read the old one; the first of them."""
+    waiting = (
+        u for u in updates if u.status in IncidentUpdate.PENDING and u.starts_at and u.starts_at != incident.started_at
+    )
+    return min(waiting, key=lambda u: u.number, default=None) if incident.stage == Stage.SCHEDULED else None
+
+
+def check_may_move(incident: Incident, by: Any) -> None:
+    """Raises NotAllowed, WrongState."""
+    if not incident.maintenance or incident.is_over or incident.imported_from:
+        raise WrongState(_("Only maintenance that is not over can be moved."))
+    if not incident.may_dismiss(by):
+        raise NotAllowed(_("%(who)s may not move this maintenance.") % {"who": name_of(by)})
+
+
+def check_move(incident: Incident, starts_at: datetime, ends_at: datetime, reminder: timedelta | None = None) -> None:
+    """Whether the work may be moved to this time: once it has begun, its end alone, to a later time. Raises Refused."""
+    was, when = planned_window(incident), rendering.moment
+    if incident.stage == Stage.SCHEDULED:
+        _check_window(starts_at, ends_at, reminder)
+        if (starts_at, ends_at) == was:
+            raise Refused(_("It is planned for that time already."))
+        return
+    if starts_at != incident.started_at:
+        raise Refused(_("The work has begun: only its end can be moved."))
+    if ends_at <= timezone.now():
+        raise Refused(_("The end, %(time)s, is past: choose a time ahead.") % {"time": when(ends_at)})
+    if was[1] and ends_at <= was[1]:
+        raise Refused(
+            _("The end, %(time)s, is not later than now planned, %(was)s. Done earlier? Then publish the end by hand.")
+            % {"time": when(ends_at), "was": when(was[1])}
+        )
+    _check_length(starts_at, ends_at)
+
+
+def people_to_tell(incident: Incident) -> int:
+    """How many people the notice of another time goes to, as the plan of the incident stands."""
+    if incident.published_at is None:
+        return 0
+    plan = incident.plan
+    channels = [one for one in plan.channels.filter(enabled=True) if not one.is_page] if plan else []
+    states = {str(pk): "" for pk in incident.incident_components.values_list("component", flat=True)}
+    draft = IncidentUpdate(incident=incident, stage=incident.stage, component_states=states)
+    return publishing.reach(draft, channels, (plan and plan.locales) or [settings.LANGUAGE_CODE]).total
+
+
+def move_maintenance(
+    incident: Incident,
+    by: Any,
+    starts_at: datetime,
+    ends_at: datetime,
+    reminder: timedelta | None = None,
+    reason: str = "",
+    seen: tuple[datetime, datetime | None] | None = None,
+) -> IncidentUpdate | None:
+    """Plan the work for another time; once it has begun, a later end. `seen`: from when to when it was on the page.
+
+    Every notice that waits is withdrawn, whoever approved it, and new ones are written, which need approval as any
+    other. Returns the one that tells customers of the new time: until it is published the others are held, and the
+    status page goes on showing the old time. Who was told nothing yet gets the announcement instead; if it is moved
+    back to what customers read, there is nothing to tell, and None is returned.
+    Raises NotAllowed, WrongState, Refused.
+    """
+    with transaction.atomic():
+        me = Incident.objects.select_for_update(of=("self",), no_key=True).select_related("plan").get(pk=incident.pk)
+        check_may_move(me, by)
+        was = planned_window(me)
+        if seen is not None and seen != was:
+            raise WrongState(
+                _("Somebody else moved it meanwhile: it is planned from %(start)s to %(end)s now. Look again.")
+                % {"start": rendering.moment(was[0]), "end": rendering.moment(was[1])}
+            )
+        check_move(me, starts_at, ends_at, reminder)
+        waiting = list(me.updates.filter(status__in=IncidentUpdate.PENDING).order_by("number"))
+        for update in waiting:
+            update.withdraw(by)
+        moved = f"{_span(*was)} → {_span(starts_at, ends_at)}"
+        Decision.objects.create(
+            incident=me, by=by, verb=Decision.Verb.MOVE, comment="\n".join(filter(None, [moved, reason.strip()]))
+        )
+        if me.stage == Stage.SCHEDULED:
+            draft, notices = _plan_anew(me, by, starts_at, ends_at, reminder)
+        else:
+            draft, notices = _plan_longer(me, by, ends_at)
+        _choose_as_before(notices, waiting)
+    incident.refresh_from_db()
+    return draft
+
+
+def _plan_anew(
+    incident: Incident, by: Any, starts_at: datetime, ends_at: datetime, reminder: timedelta | None
+) -> tuple[IncidentUpdate | None, list[IncidentUpdate]]:
+    """The notice of the new time, and those that go out by themselves."""
+    if incident.published_at is None:  # nobody was told another time
+        incident.started_at, incident.expected_resolution_at = starts_at, ends_at
+        incident.save()
+        draft = declaring.start_draft(incident, by, Stage.SCHEDULED)
+        return draft, _write_notices(incident, by, starts_at, ends_at, reminder)
+    window = (starts_at, ends_at)
+    if window == (incident.started_at, incident.expected_resolution_at):
+        return None, _write_notices(incident, by, starts_at, ends_at, reminder)
+    draft = _say(declaring.start_draft(incident, by, Stage.SCHEDULED, window=window), by, _rescheduled)
+    return draft, _write_notices(incident, by, starts_at, ends_at, reminder, window)
+
+
+def _plan_longer(incident: Incident, by: Any, ends_at: datetime) -> tuple[IncidentUpdate, list[IncidentUpdate]]:
+    """The notice of the later end, and the one that goes out by itself then."""
+    window = (None, ends_at)
+    draft = _say(declaring.start_draft(incident, by, incident.stage, window=window), by, _takes_longer)
+    return draft, [declaring.start_draft(incident, by, Stage.COMPLETED, publish_at=ends_at, window=window)]
+
+
+def _span(starts_at: datetime, ends_at: datetime | None) -> str:
+    """For the record, which people of every language read."""
+    start, end = timezone.localtime(starts_at), ends_at and timezone.localtime(ends_at)
+    last = "?" if end is None else f"{end:%H:%M %Z}" if end.date() == start.date() else f"{end:%Y-%m-%d %H:%M %Z}"
+    return f"{start:%Y-%m-%d %H:%M %Z} – {last}"
+
+
+def _choose_as_before(notices: Iterable[IncidentUpdate], before: Iterable[IncidentUpdate]) -> None:
+    """Each notice goes to whom the withdrawn one of its stage was to go."""
+    old = {update.stage: update for update in before if update.publish_at}
+    for one in notices:
+        if then := old.get(one.stage):
+            one.channels.set(then.channels.all())
+            IncidentUpdate.objects.filter(pk=one.pk).update(notify=then.notify)
+
+
+def _say(draft: IncidentUpdate, by: Any, words: Callable[[IncidentUpdate, str], dict[str, str]]) -> IncidentUpdate:
+    return draft.edit(by, draft.version, words={r.locale: words(draft, r.locale) for r in draft.renditions.all()})
+
+
+def _rescheduled(update: IncidentUpdate, locale: str) -> dict[str, str]:
+    """Words that say that the work takes place at another time; the rest are those of the announcement."""
+    with translation.override(locale):
+        what = _known(update, locale) | {"before": rendering.moment(update.incident.started_at, always_day=True)}
+        said = _(
+            "The maintenance of %(components)s planned for %(before)s was moved. It takes place from {{ begins }} to "
+            "{{ ends }}."
+        )
+        return {
+            "subject": _("New time for planned maintenance: %(components)s, {{ begins }}") % what,
+            "issue": said % what,
+            "sms": f"{settings.PORTAL_NAME}: {said % what} {what['url']}",
+            "post": f"{said % what} {what['url']}",
+        }
+
+
+def _takes_longer(update: IncidentUpdate, locale: str) -> dict[str, str]:
+    """Words that say that the work lasts longer; the rest are those of its start."""
+    with translation.override(locale):
+        what = _known(update, locale)
+        said = _("The planned maintenance of %(components)s takes longer. New planned end: {{ ends }}.") % what
+        return {
+            "subject": _("Planned maintenance takes longer: %(components)s, until {{ ends }}") % what,
+            "issue": said,
+            "sms": f"{settings.PORTAL_NAME}: {said} {what['url']}",
+            "post": f"{said} {what['url']}",
+        }
+
+
+def _known(update: IncidentUpdate, locale: str) -> dict[str, str]:
+    known = rendering.values(update, locale)
+    return {"components": known["components"], "begins": known["begins"], "url": known["status_url"]}
+
+
 # ── Cancel ──────────────────────────────────────────────────────────────────
 
 
@@ -202,7 +410,7 @@ def cancel_maintenance(incident: Incident, by: Any, reason: str) -> IncidentUpda
     If they were told nothing, it is closed, and None is returned. Raises NotAllowed, WrongState, Refused (no reason).
     """
     with transaction.atomic():
-        me = Incident.objects.select_for_update(of=("self",)).select_related("plan").get(pk=incident.pk)
+        me = Incident.objects.select_for_update(of=("self",), no_key=True).select_related("plan").get(pk=incident.pk)
         if not me.may_dismiss(by):
             raise NotAllowed(_("%(who)s may not cancel this maintenance.") % {"who": name_of(by)})
         if not me.maintenance or me.stage != Stage.SCHEDULED:
@@ -217,19 +425,12 @@ def cancel_maintenance(incident: Incident, by: Any, reason: str) -> IncidentUpda
         Decision.objects.create(incident=me, by=by, verb=Decision.Verb.CANCEL, comment=reason.strip())
         draft = declaring.start_draft(me, by, Stage.COMPLETED)
         draft.incident = me
-        words = {r.locale: _cancelled(draft, r.locale) for r in draft.renditions.all()}
-        return draft.edit(by, draft.version, words=words)
+        return _say(draft, by, _cancelled)
 
 
 def _cancelled(update: IncidentUpdate, locale: str) -> dict[str, str]:
     """Words that say that the planned work does not take place."""
-    known = rendering.values(update, locale)
-    what = {
-        "components": known["components"],
-        "begins": known["begins"],
-        "organisation": settings.PORTAL_NAME,
-        "url": known["status_url"],
-    }
+    what = _known(update, locale)
     with translation.override(locale):
         said = _("The maintenance of %(components)s planned for %(begins)s does not take place.") % what
         return {

@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial, reduce
 from operator import or_
 from typing import Any
@@ -51,7 +51,8 @@ def build_manifest(update: IncidentUpdate) -> dict[str, Any]:
      "messages": [{"channel", "locale", "purpose", "content": {"parts", "links"}, "audience"}]}
 
     With a picture, each page has "picture" (UpdatePicture.on_page), and so has the content of messages to channels that
-    carry it (UpdatePicture.frozen). A planned notice also has "publish_at", the time at which it goes out by itself.
+    carry it (UpdatePicture.frozen). A planned notice also has "publish_at", the time at which it goes out by itself; of
+    maintenance that was moved there is "starts_at", when the work begins.
     """
     words = {r.locale: rendering.final_words(r, update) for r in update.renditions.all()}
     chosen = _freeze(choice(update))
@@ -90,6 +91,7 @@ def build_manifest(update: IncidentUpdate) -> dict[str, Any]:
         "messages": messages,
         # Not there at all in others: what waits for approval keeps its hash.
         **({"publish_at": update.publish_at.isoformat()} if update.publish_at else {}),
+        **({"starts_at": update.starts_at.isoformat()} if update.starts_at else {}),
     }
 
 
@@ -346,6 +348,8 @@ def reach(
 def announce(update: IncidentUpdate, incident: Incident) -> None:
     """Bring the incident, as the public sees it, to what the update says. Inside publish()'s transaction."""
     now = update.published_at
+    if incident.maintenance and incident.stage == Stage.SCHEDULED:
+        incident.started_at = _work_begins(update, incident)
     incident.stage = update.stage
     incident.published_at = incident.published_at or now
     incident.next_update_at = update.next_update_at
@@ -363,6 +367,14 @@ def announce(update: IncidentUpdate, incident: Incident) -> None:
             incident=incident, component_id=int(component_id), defaults={"status": state}
         )
     transaction.on_commit(live.look_again)
+
+
+def _work_begins(update: IncidentUpdate, incident: Incident) -> datetime:
+    """When work that was ahead begins, now that this is said; it may begin earlier than planned."""
+    at = update.starts_at or incident.started_at
+    if update.published_at and update.stage in (Stage.IN_PROGRESS, Stage.VERIFYING):
+        return min(at, update.published_at)
+    return at
 
 
 def dispatch(update: IncidentUpdate) -> None:

@@ -208,14 +208,14 @@ def values(update: IncidentUpdate, locale: str) -> dict[str, str]:
             "title": incident.title,
             "components": get_text_list([names[i] for i in ids], _("and")),
             "state": str(worst.label).lower(),
-            "started": moment(incident.started_at),
+            "started": moment(update.begins_at),
             "resolved": _resolved(update),
             "next_update": moment(update.next_update_at),
             "expected_resolution": moment(update.expected_resolution_at),
             "status_url": status_url(incident),
         }
         if incident.maintenance:
-            found["begins"] = moment(incident.started_at, always_day=True)
+            found["begins"] = moment(update.begins_at, always_day=True)
             found["ends"] = moment(update.expected_resolution_at, always_day=True)
     return {name: text for name, text in found.items() if text}
 
@@ -430,7 +430,7 @@ def event(update: IncidentUpdate, words: Mapping[str, str], locale: str) -> str:
                 "id": incident.uid,
                 "title": incident.title,
                 "impact": incident.impact,
-                "started_at": incident.started_at.isoformat(),
+                "started_at": update.begins_at.isoformat(),
                 "url": status_url(incident),
             },
             "update": {

@@ -92,14 +92,14 @@ def test_some_people_are_limited_to_one_group(company):
     seen = set(Incident.objects.for_user(person("ingrid")).values_list("title", flat=True))
     assert "Bank transfers held up at a clearing partner" in seen
     assert "Receipts arrive hours late" not in seen
-    assert Incident.objects.for_user(person("marta")).count() == len(story.PAST) + 1
+    assert Incident.objects.for_user(person("marta")).count() == len(story.PAST) + 2
 
 
 @pytest.mark.django_db
 def test_the_manager_reads_and_does_not_write(company):
     elena = person("elena")
     assert elena.has_perm("feedback.view_report")
-    assert Incident.objects.for_user(elena).count() == len(story.PAST) + 1
+    assert Incident.objects.for_user(elena).count() == len(story.PAST) + 2
     update = IncidentUpdate.objects.get(status="in_review")
     assert not any(update.may(verb, elena) for verb in ("write", "approve", "publish"))
 
@@ -107,7 +107,7 @@ def test_the_manager_reads_and_does_not_write(company):
 @pytest.mark.django_db
 def test_what_was_sent_is_what_was_approved_by_somebody_else(company):
     published = IncidentUpdate.objects.filter(status="published")
-    assert published.count() == sum(len(past.updates) for past in story.PAST) + 1
+    assert published.count() == sum(len(past.updates) for past in story.PAST) + 2
     for update in published:
         assert publishing.sent_hash(update) == update.approved_hash
         assert update.approved_by_id not in update.writers()
@@ -138,6 +138,22 @@ def test_nothing_is_left_to_do(company):
 
 
 @pytest.mark.django_db
+def test_maintenance_is_announced_and_its_other_notices_wait_for_their_time(company, client):
+    work = Incident.objects.get(maintenance=True)
+    assert (work.stage, work.title) == ("scheduled", story.AHEAD.title)
+    waiting = work.updates.filter(publish_at__gt=timezone.now()).order_by("publish_at")
+    assert [(one.stage, one.goes_by_itself) for one in waiting] == [
+        ("scheduled", True),
+        ("in_progress", True),
+        ("completed", True),
+    ]
+    assert story.AHEAD.title in client.get("/").content.decode()
+    assert story.AHEAD.title in client.get("/maintenance.ics").content.decode()
+    (shown,) = client.get("/api/v2/scheduled-maintenances/upcoming.json").json()["scheduled_maintenances"]
+    assert shown["name"] == story.AHEAD.title
+
+
+@pytest.mark.django_db
 def test_one_update_waits_for_somebody_who_did_not_write_it(company):
     update = IncidentUpdate.objects.get(status="in_review")
     assert update.next_update_at > timezone.now()
@@ -152,7 +168,7 @@ def test_one_update_waits_for_somebody_who_did_not_write_it(company):
 def test_the_outbox_holds_what_customers_of_the_open_incident_read(company):
     _printed, data = company
     letters = [json.loads(path.read_text()) for path in (data / "outbox").glob("*.json")]
-    thread = Incident.objects.open().get().thread
+    thread = Incident.objects.get(title=story.OPEN.title).thread
     mine = [letter for letter in letters if letter["thread"] == thread]
     assert {(letter["form"], letter["locale"]) for letter in mine} == {
         (form, locale) for form in ("email", "sms", "post") for locale in ("en", "it")

@@ -19,7 +19,7 @@ from channels import delivery
 from channels.models import Channel, Delivery, Dispatch, Recipient, Suppression
 from channels.secrets import address_hash
 from feedback.models import SurveyAnswer
-from incidents import declaring, library, publishing, roles
+from incidents import declaring, library, planning, publishing, roles
 from incidents.models import (
     AudienceSegment,
     CommunicationPlan,
@@ -77,6 +77,8 @@ def steps() -> Iterator[str]:
         reached = publishing.people_reached(incident)
         answers = incident.survey_answers.count()
         yield f"incident of {past.days_ago} days ago: {past.title} ({reached} people told, {answers} answers)"
+    plan_ahead(people)
+    yield f"planned maintenance: {story.AHEAD.title}, announced, with a reminder that waits for its time"
     begin_open(people)
     yield f"open incident: {story.OPEN.title}, with an update that waits for approval"
 
@@ -372,6 +374,32 @@ def answer(incident: Incident, past: story.Past, start: datetime, dice: random.R
 
 
 # ── Its present ─────────────────────────────────────────────────────────────
+
+
+def plan_ahead(people: dict[str, User]) -> None:
+    """Work in a few days: announced yesterday, its other notices approved for their times."""
+    work = story.AHEAD
+    day = timezone.localdate() + timedelta(days=work.days_ahead)
+    starts_at = timezone.make_aware(datetime.combine(day, time.fromisoformat(work.clock)))
+    planned, (author, approver) = timezone.now() - timedelta(days=1), (people[work.author], people[work.approver])
+    with clock(planned):
+        incident = planning.plan_maintenance(
+            author,
+            work.title,
+            Component.objects.filter(name__in=work.components),
+            starts_at,
+            starts_at + timedelta(hours=work.hours),
+            timedelta(days=1),
+        )
+    for n, update in enumerate(incident.updates.order_by("number")):
+        with clock(planned + timedelta(minutes=3 + n)):
+            update.submit(author)
+        with clock(planned + timedelta(minutes=20 + n)):
+            update.approve(approver, seen_hash=update.content_hash)
+    told = planned + timedelta(minutes=25)
+    with clock(told):
+        announcement = incident.updates.get(number=1).publish(approver)
+    deliver(announcement, told, random.Random(12))
 
 
 def begin_open(people: dict[str, User]) -> None:

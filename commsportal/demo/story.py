@@ -344,6 +344,29 @@ PAST = [
     ),
 ]
 
+
+@dataclass(frozen=True)
+class Ahead:
+    """Maintenance that is announced and has not begun."""
+
+    title: str
+    days_ahead: int
+    clock: str  # local time of its start
+    hours: int
+    components: list[str]
+    author: str
+    approver: str
+
+
+AHEAD = Ahead(
+    title="Move of the reports to a faster database",
+    days_ahead=4,
+    clock="22:00",
+    hours=3,
+    components=["Reports and exports"],
+    author="marta",
+    approver="paolo",
+)
 # Still going on: its first update is published, its second waits for approval.
 OPEN = Past(
     title="Shop terminals answer slowly",

@@ -13,6 +13,7 @@ from django.utils.translation import gettext as _
 from channels.models import Batch, Channel, Dispatch
 from channels.progress import Progress, progress_of
 from channels.tasks import SILENT, worker_seen
+from incidents import planning
 from incidents.models import (
     CommunicationPlan,
     Decision,
@@ -79,6 +80,7 @@ class Card:
     words: dict[str, str] = field(default_factory=dict)
     said_at: Any = None
     held: list[IncidentUpdate] = field(default_factory=list)
+    unsaid_move: IncidentUpdate | None = None
 
     @property
     def ahead(self) -> bool:
@@ -101,6 +103,7 @@ def _card(incident: Incident, user: Any, mine: set[int]) -> Card:
         glance.words(said) if said else {},
         said.published_at if said else None,
         glance.held(talk),
+        planning.unsaid_move(incident, talk),
     )
 
 

@@ -153,7 +153,7 @@ def plan_state(update: IncidentUpdate) -> str:
     if why_waits(update):
         return _("Not sent")
     if update.goes_by_itself:
-        return _("Approved, goes out by itself")
+        return _("Approved")
     if update.status == IncidentUpdate.Status.APPROVED:
         return _("Approved, nobody has let it go yet")
     return str(update.get_status_display())
@@ -175,6 +175,8 @@ def worst_state(incident: Incident) -> str:
     said = [ic.status for ic in incident.incident_components.all()]
     if not incident.published_at and (update := pending(incident.talk)):  # type: ignore[attr-defined]
         said = list(update.component_states.values())
+    if incident.maintenance and not incident.is_over:
+        said.append(ComponentStatus.MAINTENANCE)  # its colour, also before it begins
     return max(said, key=lambda s: BADNESS[ComponentStatus(s)], default=ComponentStatus.OPERATIONAL)
 
 
@@ -269,11 +271,13 @@ def _nothing_pending(incident: Incident, may_write: bool) -> Standing:
     if not may_write or incident.was_dismissed:
         return Standing(sentence)
     url = link("incidents_incident_write", incident.pk)
-    steps = [Step(label, url, post=True, primary=not incident.is_over)]
+    # Planned work speaks by its notices: an update between is the exception.
+    planned = incident.maintenance and incident.stage == Stage.SCHEDULED
+    steps = [Step(label, url, post=True, primary=not (incident.is_over or planned))]
     if not incident.is_over:
         last = Step(_("Resolve"), url, post=True, stage=Stage.RESOLVED, primary=False)
         if incident.maintenance:
             last = Step(_("Complete"), url, post=True, stage=Stage.COMPLETED, primary=False)
-        if not incident.maintenance or incident.stage != Stage.SCHEDULED:
+        if not planned:
             steps.append(last)
     return Standing(sentence, steps=tuple(steps))

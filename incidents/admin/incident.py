@@ -27,6 +27,7 @@ from incidents.models import (
     OVER,
     Component,
     ComponentGroupObjectPermission,
+    ComponentStatus,
     ComponentUserObjectPermission,
     Decision,
     Incident,
@@ -93,6 +94,8 @@ class IncidentAdmin(ReadOnlyAdmin):
 
     @admin.display(description=gettext_lazy("severity"), ordering="severity")
     def severity_badge(self, incident: Incident) -> str:
+        if incident.maintenance:
+            return badge(ComponentStatus.MAINTENANCE, _("Maintenance"))
         return badge(incident.severity, incident.get_severity_display())
 
     @admin.display(description=gettext_lazy("stage"), ordering="stage")
@@ -126,6 +129,7 @@ class IncidentAdmin(ReadOnlyAdmin):
         own = [
             path("declare/", wrap(self.declare_view), name="incidents_incident_declare"),
             path("plan/", wrap(self.plan_view), name="incidents_incident_plan"),
+            path("<int:pk>/move/", wrap(self.move_view), name="incidents_incident_move"),
             path("<int:pk>/cancel/", wrap(self.cancel_view), name="incidents_incident_cancel"),
             path("<int:pk>/write/", wrap(self.write_view), name="incidents_incident_write"),
             path("<int:pk>/dismiss/", wrap(self.dismiss_view), name="incidents_incident_dismiss"),
@@ -151,6 +155,9 @@ class IncidentAdmin(ReadOnlyAdmin):
     def plan_view(self, request: HttpRequest) -> HttpResponse:
         return maintenance.view(self, request)
 
+    def move_view(self, request: HttpRequest, pk: int) -> HttpResponse:
+        return maintenance.move(self, request, self._visible(request, pk))
+
     def cancel_view(self, request: HttpRequest, pk: int) -> HttpResponse:
         return maintenance.cancel(request, self._visible(request, pk))
 
@@ -173,8 +180,12 @@ class IncidentAdmin(ReadOnlyAdmin):
             "promise": glance.promise(incident, incident.told_at),
             "worst": glance.worst_state(incident),
             "standing": glance.standing(incident, pending, request.user, operates),
-            "notices": maintenance.notices(incident, updates),
             "held": [] if incident.is_over else glance.held(updates),
+            **maintenance.summary(incident, updates),
+            "may_move": incident.maintenance
+            and not (incident.is_over or incident.imported_from)
+            and incident.may_dismiss(request.user),
+            "begun": incident.stage != Stage.SCHEDULED,
             "may_cancel": incident.maintenance
             and incident.stage == Stage.SCHEDULED
             and incident.may_dismiss(request.user),

@@ -192,6 +192,8 @@ def _page(
         "can_decide": in_review and may_approve and not wrote,
         "can_send_back": approved and may_approve,
         "can_publish": approved and update.may("publish", user),
+        "label": maintenance.label(update),
+        "next_notice": maintenance.next_notice(update, user),
         "goes_out": maintenance.goes_out(update, user),
         "by_itself": maintenance.will_go(update, user),
         "why_waits": glance.why_waits(update),

@@ -166,10 +166,10 @@ def _window(draft: Draft) -> Iterator[Finding]:
     update, incident, ends = draft.update, draft.update.incident, draft.update.expected_resolution_at
     if not incident.maintenance or draft.over or update.stage not in MAINTENANCE_STAGES:
         return
-    if ends is None or ends <= incident.started_at:
+    if ends is None or ends <= update.begins_at:
         message = _("When the work ends is not set.")
         if ends:
-            message = _("The work ends before it begins (%(time)s).") % {"time": rendering.moment(incident.started_at)}
+            message = _("The work ends before it begins (%(time)s).") % {"time": rendering.moment(update.begins_at)}
         fix = _("Set “Planned end” above.")
         yield Finding("window", "", "expected_resolution_at", message, fix, level=Level.BLOCK)
     if update.publish_at and update.publish_at <= timezone.now():
@@ -179,9 +179,9 @@ def _window(draft: Draft) -> Iterator[Finding]:
         yield Finding("time_passed", "", "", message, _("Publish it by hand, or withdraw it."))
     if update.stage != Stage.SCHEDULED:
         return
-    if incident.started_at <= timezone.now():
+    if update.begins_at <= timezone.now():
         message = _("The work was to begin at %(time)s: it is too late to announce it.") % {
-            "time": rendering.moment(incident.started_at)
+            "time": rendering.moment(update.begins_at)
         }
         fix = _("Withdraw this notice, or say that the work is in progress.")
         yield Finding("too_late", "", "", message, fix, level=Level.BLOCK)
@@ -196,7 +196,7 @@ def _window_in_words(draft: Draft, locale: str, words: Mapping[str, str]) -> Ite
     names = {m[1] for m in PLACEHOLDER.finditer(body)}
     clocks = {_minutes(m) for m in CLOCK.finditer(plain(body))}
     for at, placeholders, message in (
-        (draft.update.incident.started_at, {"begins", "started"}, _("The words do not say when the work begins.")),
+        (draft.update.begins_at, {"begins", "started"}, _("The words do not say when the work begins.")),
         (draft.update.expected_resolution_at, {"ends", "expected_resolution"}, _("The words do not say when it ends.")),
     ):
         if at and not names & placeholders and not clocks & _of_day(at):
@@ -289,7 +289,12 @@ def _clock_times(draft: Draft) -> Iterator[Finding]:
     """A time written out that is none of the times we know; a time that another language does not give."""
     update = draft.update
     promised = _of_day(update.next_update_at) | _of_day(update.expected_resolution_at)
-    known = promised | _of_day(update.incident.started_at) | _of_day(update.incident.resolved_at)
+    known = (
+        promised
+        | _of_day(update.begins_at)
+        | _of_day(update.incident.started_at)
+        | _of_day(update.incident.resolved_at)
+    )
     said: dict[str, dict[str, dict[int, re.Match[str]]]] = {}
     for locale, words in draft.words.items():
         lists = lexicon(locale)
@@ -345,7 +350,7 @@ def _filled(draft: Draft, locale: str, field: str) -> set[int]:
     """Times that the placeholders of a text stand for."""
     update = draft.update
     data = {"next_update": update.next_update_at, "expected_resolution": update.expected_resolution_at}
-    data |= {"begins": update.incident.started_at, "ends": update.expected_resolution_at}
+    data |= {"begins": update.begins_at, "ends": update.expected_resolution_at}
     names = {m[1] for m in PLACEHOLDER.finditer(draft.words[locale][field])}
     return {minutes for name in names & set(data) for minutes in _of_day(data[name])}
 

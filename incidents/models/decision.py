@@ -33,6 +33,7 @@ class Decision(models.Model):
         STOP = "stop", _("stopped the sending")
         RELEASE = "release", _("let it go out by itself at its time")
         CANCEL = "cancel", _("cancelled the maintenance")
+        MOVE = "move", _("moved the maintenance")
 
     WRITING = (Verb.DRAFT, Verb.EDIT)
 

@@ -139,8 +139,16 @@ class Incident(models.Model):
         return self.is_over and self.published_at is None
 
     @property
+    def was_cancelled(self) -> bool:
+        """Maintenance that customers were told of and that was over before it was to begin."""
+        ended = self.resolved_at if self.maintenance and self.is_over and self.published_at else None
+        return bool(ended and ended < self.started_at)
+
+    @property
     def stage_in_words(self) -> str:
-        return _t("Closed: declared by mistake") if self.was_dismissed else str(self.get_stage_display())
+        if self.was_dismissed:
+            return _t("Closed: declared by mistake")
+        return _t("Cancelled") if self.was_cancelled else str(self.get_stage_display())
 
     def may_dismiss(self, user: Any) -> bool:
         """Whether this person may call it a mistake, leaving aside its state."""
@@ -154,7 +162,7 @@ class Incident(models.Model):
         from .decision import Decision, name_of
 
         with transaction.atomic():
-            me = Incident.objects.select_for_update().get(pk=self.pk)
+            me = Incident.objects.select_for_update(no_key=True).get(pk=self.pk)
             if not me.may_dismiss(by):
                 raise NotAllowed(_t("%(who)s may not close this incident.") % {"who": name_of(by)})
             if me.published_at:

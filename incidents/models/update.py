@@ -1,6 +1,7 @@
 """An incident update: five states, and a Decision for every step between them."""
 
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
@@ -75,6 +76,8 @@ class IncidentUpdate(models.Model):
         settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, blank=True, related_name="+"
     )
     published_at = models.DateTimeField(null=True, blank=True)
+    # Of maintenance that was moved: when the work begins, as this update says. Null: as customers were told before.
+    starts_at = models.DateTimeField(_("work begins"), null=True, blank=True)
     # A planned notice: once approved and let go by somebody who may publish, it goes out by itself at this time.
     publish_at = models.DateTimeField(_("goes out on"), null=True, blank=True)
     released_by = models.ForeignKey(
@@ -125,6 +128,11 @@ class IncidentUpdate(models.Model):
         return f"{self.incident} #{self.number}"
 
     # ── What it says ──
+
+    @property
+    def begins_at(self) -> datetime:
+        """When the incident or the work began, or is to begin, as this update says."""
+        return self.starts_at or self.incident.started_at
 
     @property
     def page(self) -> dict[str, dict[str, Any]]:
@@ -325,7 +333,8 @@ class IncidentUpdate(models.Model):
         from incidents.publishing import announce, check_private, dispatch
 
         with transaction.atomic():
-            incident = Incident.objects.select_for_update().get(pk=self.incident_id)
+            # `no_key`: whoever holds the update may meanwhile record a decision, which points to the incident.
+            incident = Incident.objects.select_for_update(no_key=True).get(pk=self.incident_id)
             me = self._locked()
             me._check_may("publish", by)
             me._check_status(self.Status.APPROVED)

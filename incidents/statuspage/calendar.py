@@ -49,7 +49,7 @@ def _event(one: PublicIncident) -> Event:
     event.add("summary", one_line(one.incident.title))
     event.add("description", plain(one.said[0].words["text"]))
     event.add("url", one.url)
-    event.add("status", "CONFIRMED")
+    event.add("status", "CANCELLED" if one.incident.was_cancelled else "CONFIRMED")
     event.add("transp", "TRANSPARENT")  # whoever reads it is not busy meanwhile
     return event
 

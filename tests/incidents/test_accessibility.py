@@ -2,13 +2,15 @@
 
 import os
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.utils import timezone
 
 from channels.links import manage_url, unsubscribe_url
-from incidents import subscribing
-from incidents.models import StatusPage
+from incidents import library, planning, subscribing
+from incidents.models import Incident, StatusPage
 from tests import make
 
 from .test_statuspage import newsroom, say, told
@@ -28,6 +30,25 @@ def browser(chromium: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
         yield browser
         browser.close()
+
+
+def upkeep() -> list[Incident]:
+    """Maintenance that was moved and is ahead, that is in progress, and that was cancelled."""
+    library.load(next(entry for entry in library.entries() if entry.maintenance))
+    author, start, hour = make.incident_manager(), timezone.now() + timedelta(days=2), timedelta(hours=1)
+    found = []
+    for title in ("Database upgrade", "New certificates", "Move to another hall"):
+        found.append(planning.plan_maintenance(author, title, [make.component()], start, start + hour))
+        make.published(found[-1].updates.get(stage="scheduled"))
+    ahead, now, never = found
+    told_anew = planning.move_maintenance(ahead, author, start + hour, start + 3 * hour)
+    assert told_anew
+    make.published(told_anew)
+    make.published(now.updates.get(stage="in_progress"))
+    cancelled = planning.cancel_maintenance(never, author, "No need.")
+    assert cancelled
+    make.published(cancelled)
+    return found
 
 
 def addresses() -> list[str]:
@@ -59,6 +80,7 @@ def addresses() -> list[str]:
         "/history/",
         f"/incidents/{now.uid}/",
         f"/incidents/{over.uid}/",
+        *(f"/incidents/{one.uid}/" for one in upkeep()),
         "/incidents/nowhere/",
         stop[stop.index("/unsubscribe/") :],
         "/unsubscribe/forged/",

@@ -1,6 +1,7 @@
 """Planned maintenance: planned, approved, and going out by itself, or held with its reason."""
 
 import threading
+import time
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -632,7 +633,14 @@ def test_the_form_plans(author, start):
     answer = browser.post(page("incidents_incident_plan"), data, follow=True)
     html = answer.content.decode()
     assert Incident.objects.get().updates.count() == 4
-    for said in ("4 notices are written", "Announcement", "Reminder", "In progress", "Completed", "the work begins"):
+    for said in (
+        "4 notices are written",
+        "Announcement",
+        "Reminder",
+        "Start of the work",
+        "End of the work",
+        "the work begins",
+    ):
         assert said in html
 
 
@@ -767,3 +775,459 @@ def test_it_speaks_italian(planned, author, approver, start):
         ("/admin/", "Manutenzione programmata"),
     ):
         assert said in browser.get(url).content.decode()
+
+
+# ── Moving ──
+
+
+def all_set(incident: Incident, author, approver) -> None:
+    """Announced, and every other notice approved for its time."""
+    approve_all(incident, author, approver)
+    notice(incident, "scheduled", planned=False).publish(approver)
+
+
+def times(incident: Incident) -> tuple[datetime, datetime | None]:
+    incident.refresh_from_db()
+    return incident.started_at, incident.expected_resolution_at
+
+
+def waiting(incident: Incident) -> list[tuple[str, datetime | None]]:
+    rows = incident.updates.filter(status__in=IncidentUpdate.PENDING).order_by("number")
+    return list(rows.values_list("stage", "publish_at"))
+
+
+def test_a_move_voids_what_was_approved_and_writes_it_anew(planned, author, approver, start):
+    all_set(planned, author, approver)
+    later, end = start + 2 * DAY, start + 2 * DAY + 3 * HOUR
+    draft = planning.move_maintenance(planned, author, later, end, DAY, reason="The supplier is late.")
+    assert [status for _stage, status in states(planned)] == ["published", *["withdrawn"] * 3, *["draft"] * 4]
+    assert waiting(planned) == [
+        ("scheduled", None),
+        ("scheduled", later - DAY),
+        ("in_progress", later),
+        ("completed", end),
+    ]
+    assert draft == planned.updates.get(status="draft", publish_at=None)
+    for update in planned.updates.filter(status="draft"):
+        assert (update.starts_at, update.expected_resolution_at, update.approved_by) == (later, end, None)
+        assert [f for f in check(update) if f.level != "hint"] == []
+    assert times(planned) == (start, start + 2 * HOUR)  # what customers read
+    record = planned.decisions.get(verb=Decision.Verb.MOVE)
+    old, new = (timezone.localtime(at).strftime("%Y-%m-%d %H:%M") for at in (start, later))
+    assert old in record.comment
+    assert new in record.comment.partition("→")[2]
+    assert "The supplier is late." in record.comment
+
+
+def test_the_words_say_the_new_time_and_the_old_one_once(planned, author, approver, start):
+    all_set(planned, author, approver)
+    later = start + 2 * DAY
+    draft = planning.move_maintenance(planned, author, later, later + HOUR, DAY)
+    page = draft.submit(author).page
+    assert "New time for planned maintenance" in page["en"]["subject"]
+    assert "è stata spostata" in page["it"]["text"]
+    begins = f"{timezone.localtime(later):%H:%M}"
+    for locale in ("en", "it"):
+        assert begins in page[locale]["subject"]
+    for update in planned.updates.filter(status="draft"):
+        text = str(update.submit(author).page)
+        assert f"{timezone.localtime(start).day} " not in text.replace(f"{timezone.localtime(later).day} ", "")
+    assert draft.manifest["starts_at"] == later.isoformat()
+
+
+def test_nothing_goes_out_at_the_old_time(planned, author, approver, start):
+    all_set(planned, author, approver)
+    sent = Dispatch.objects.count()
+    planning.move_maintenance(planned, author, start + 2 * DAY, start + 2 * DAY + HOUR, DAY)
+    for at in (start - DAY, start, start + HOUR, start + 2 * HOUR):
+        sweep(at)
+    assert Dispatch.objects.count() == sent
+    assert times(planned)[0] == start
+
+
+def test_until_customers_are_told_the_new_notices_are_held(planned, author, approver, start):
+    all_set(planned, author, approver)
+    later = start + 2 * DAY
+    draft = planning.move_maintenance(planned, author, later, later + HOUR, DAY)
+    approve_all(planned, author, approver)
+    draft.refresh_from_db()
+    assert draft.status == "approved"
+    sweep(later)
+    begin = planned.updates.get(stage="in_progress", publish_at=later)
+    assert "not told that the work was moved" in held(begin)
+    assert times(planned)[0] == start
+
+
+def test_once_published_everything_follows_the_new_time(planned, author, approver, start, client):
+    all_set(planned, author, approver)
+
+    def public() -> tuple[dict, bytes]:
+        live.look_again()
+        shown = client.get("/api/v2/scheduled-maintenances/upcoming.json").json()["scheduled_maintenances"]
+        return shown[0], client.get("/maintenance.ics").content
+
+    later, end = start + 2 * DAY, start + 2 * DAY + 3 * HOUR
+    draft = planning.move_maintenance(planned, author, later, end, DAY)
+    before, old_calendar = public()
+    assert datetime.fromisoformat(before["scheduled_for"]) == start
+    approve_all(planned, author, approver)
+    draft.refresh_from_db()
+    draft.publish(approver)
+    after, calendar = public()
+    assert datetime.fromisoformat(after["scheduled_for"]) == later
+    assert datetime.fromisoformat(after["scheduled_until"]) == end
+    assert b"SEQUENCE:0" in old_calendar
+    assert b"SEQUENCE:1" in calendar
+    uid = next(line for line in old_calendar.splitlines() if line.startswith(b"UID:"))
+    assert uid in calendar.splitlines()
+    assert f"DTSTART:{later:%Y%m%dT%H%M00Z}".encode() in calendar
+    for at, stage in ((later - DAY, "scheduled"), (later, "in_progress"), (end, "completed")):
+        sweep(at)
+        planned.refresh_from_db()
+        assert planned.stage == stage
+    for update in planned.updates.filter(status="published"):
+        assert publishing.sent_hash(update) == update.approved_hash
+    assert planned.updates.filter(status="published").count() == 5
+
+
+def test_it_can_be_moved_again_and_back(planned, author, approver, start):
+    all_set(planned, author, approver)
+    planning.move_maintenance(planned, author, start + DAY, start + DAY + HOUR)
+    draft = planning.move_maintenance(planned, author, start + 2 * DAY, start + 2 * DAY + HOUR)
+    assert draft is not None
+    assert [at for _stage, at in waiting(planned)] == [None, start + 2 * DAY, start + 2 * DAY + HOUR]
+    assert planning.move_maintenance(planned, author, start, start + 2 * HOUR, DAY) is None
+    assert [at for _stage, at in waiting(planned)] == [start - DAY, start, start + 2 * HOUR]
+    approve_all(planned, author, approver)
+    sweep(start - DAY)
+    sweep(start)
+    planned.refresh_from_db()
+    assert planned.stage == "in_progress"
+
+
+def test_moved_before_anybody_was_told_it_is_only_planned_anew(planned, author, approver, start):
+    approve_all(planned, author, approver)
+    draft = planning.move_maintenance(planned, author, start + DAY, start + DAY + HOUR, DAY)
+    assert times(planned) == (start + DAY, start + DAY + HOUR)
+    assert (draft.stage, draft.starts_at) == ("scheduled", None)
+    assert draft.renditions.get(locale="en").subject.startswith("Planned maintenance")
+    assert planning.people_to_tell(planned) == 0
+
+
+def test_the_notices_go_to_whom_the_old_ones_went(planned, author, approver, start):
+    begin = notice(planned, "in_progress")
+    begin.edit(author, begin.version, channels=[], notify=False)
+    announce(planned, author, approver)
+    planning.move_maintenance(planned, author, start + DAY, start + DAY + HOUR)
+    new = planned.updates.get(stage="in_progress", status="draft")
+    assert (new.notify, new.channels.count()) == (False, 0)
+    assert planned.updates.get(stage="completed", status="draft").channels.count() == 1
+
+
+@pytest.mark.parametrize(
+    ("begins", "ends", "said"),
+    [
+        (-4 * DAY, HOUR, "is past"),
+        (DAY, DAY, "is not after the start"),
+        (91 * DAY, 92 * DAY, "more than 90 days ahead"),
+        (DAY, 9 * DAY, "more than 7 days after"),
+        (timedelta(), 2 * HOUR, "planned for that time already"),
+    ],
+)
+def test_a_move_to_a_time_that_cannot_be_changes_nothing(planned, author, approver, start, begins, ends, said):
+    all_set(planned, author, approver)
+    before = states(planned)
+    with pytest.raises(Refused, match=said):
+        planning.move_maintenance(planned, author, start + begins, start + ends)
+    assert states(planned) == before
+    assert not planned.decisions.filter(verb=Decision.Verb.MOVE).exists()
+
+
+def test_moving_needs_the_role_the_components_and_work_that_is_not_over(planned, author, approver, start):
+    for who in (make.user(roles.MANAGERS, roles.ALL_COMPONENTS), make.user(roles.INCIDENT_MANAGERS)):
+        with pytest.raises(NotAllowed):
+            planning.move_maintenance(planned, who, start + DAY, start + DAY + HOUR)
+    incident = make.incident(author)
+    with pytest.raises(WrongState):
+        planning.move_maintenance(incident, author, start + DAY, start + DAY + HOUR)
+    planning.cancel_maintenance(planned, author, "Postponed.")
+    with pytest.raises(WrongState):
+        planning.move_maintenance(planned, author, start + DAY, start + DAY + HOUR)
+
+
+def test_of_two_who_move_it_the_second_learns_of_the_first(planned, author, approver, start):
+    all_set(planned, author, approver)
+    seen = planning.planned_window(planned)
+    planning.move_maintenance(planned, author, start + DAY, start + DAY + HOUR, seen=seen)
+    with pytest.raises(WrongState, match="Somebody else moved it"):
+        planning.move_maintenance(planned, author, start + 2 * DAY, start + 2 * DAY + HOUR, seen=seen)
+
+
+def test_work_that_has_begun_is_only_extended(planned, author, approver, start):
+    all_set(planned, author, approver)
+    sweep(start)
+    planned.refresh_from_db()
+    end = start + 5 * HOUR
+    with clock(start + HOUR):
+        for begins, ends, said in (
+            (start + HOUR, end, "only its end"),
+            (start, start + HOUR, "is past"),
+            (start, start + timedelta(minutes=90), "not later than now planned"),
+            (start, start + 8 * DAY, "more than 7 days"),
+        ):
+            with pytest.raises(Refused, match=said):
+                planning.move_maintenance(planned, author, begins, ends)
+        draft = planning.move_maintenance(planned, author, start, end)
+        assert (draft.stage, draft.starts_at, draft.expected_resolution_at) == ("in_progress", None, end)
+        assert set(draft.component_states.values()) == {"under_maintenance"}
+        assert "takes longer" in draft.renditions.get(locale="en").issue
+        assert "richiede più tempo" in draft.renditions.get(locale="it").issue
+        assert [f for f in check(draft) if f.level != "hint"] == []
+        approve_all(planned, author, approver)
+        draft.refresh_from_db()
+        draft.publish(approver)
+    sweep(start + 2 * HOUR)  # the end that was planned first
+    planned.refresh_from_db()
+    assert (planned.stage, planned.expected_resolution_at) == ("in_progress", end)
+    sweep(end)
+    planned.refresh_from_db()
+    assert planned.stage == "completed"
+
+
+def test_work_that_begins_early_has_begun_and_its_end_goes_out(planned, author, approver, start, client):
+    all_set(planned, author, approver)
+    later = start + DAY
+    draft = planning.move_maintenance(planned, author, later, later + HOUR)
+    approve_all(planned, author, approver)
+    draft.refresh_from_db()
+    draft.publish(approver)
+    with clock(later - HOUR):
+        planned.updates.get(stage="in_progress", status="approved").publish(approver)
+        assert times(planned)[0] == later - HOUR
+        assert planning.planned_window(planned) == (later - HOUR, later + HOUR)
+        html = make.client(author).get(page("incidents_incident_change", planned.pk)).content.decode()
+        assert "since it began" in html
+        assert "still read the old time" not in html
+    sweep(later + HOUR)
+    planned.refresh_from_db()
+    assert (planned.stage, planned.was_cancelled, planned.started_at) == ("completed", False, later - HOUR)
+
+
+def test_work_that_is_done_before_it_was_to_begin_was_not_cancelled(planned, author, approver, start):
+    announce(planned, author, approver)
+    with clock(start - 3 * HOUR):
+        make.published(notice(planned, "in_progress"), approver)
+    with clock(start - HOUR):
+        make.published(declaring.start_draft(planned, author, Stage.COMPLETED), approver)
+    planned.refresh_from_db()
+    assert (planned.stage_in_words, planned.was_cancelled) == ("Completed", False)
+
+
+def test_the_database_holds_the_new_start(planned, author, approver, start):
+    all_set(planned, author, approver)
+    draft = planning.move_maintenance(planned, author, start + DAY, start + DAY + HOUR)
+    move = "UPDATE incidents_incidentupdate SET starts_at=%s WHERE id=%s"
+    draft.submit(author)
+    assert refused(move, start + 2 * DAY, draft.pk)
+    draft.approve(approver)
+    assert refused(move, start + 2 * DAY, draft.pk)
+    draft.publish(approver)
+    assert refused(move, start + 2 * DAY, draft.pk)
+
+
+@pytest.mark.postgres_only
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("attempt", range(4))
+def test_a_worker_at_the_moment_of_moving_sends_the_old_notice_before_or_never(
+    planned, author, approver, start, attempt
+):
+    all_set(planned, author, approver)
+    before = Dispatch.objects.count()
+    gate, results = threading.Barrier(3), []
+
+    def run(job) -> None:
+        try:
+            gate.wait(10)
+            results.append(job())
+        except Refused as error:  # the work has begun: only its end can be moved
+            results.append(error)
+        finally:
+            connections.close_all()
+
+    jobs = [
+        planning.publish_due,
+        planning.publish_due,
+        lambda: planning.move_maintenance(Incident.objects.get(pk=planned.pk), author, start + DAY, start + DAY + HOUR),
+    ]
+    with clock(start):
+        threads = [threading.Thread(target=run, args=(job,)) for job in jobs]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+    begin = planned.updates.get(number=3)
+    planned.refresh_from_db()
+    moved = planned.decisions.filter(verb=Decision.Verb.MOVE).exists()
+    if begin.status == "published":
+        assert not moved
+        assert planned.stage == "in_progress"
+    else:
+        assert moved
+        assert (begin.status, planned.stage) == ("withdrawn", "scheduled")
+        assert Dispatch.objects.count() == before
+
+
+# ── The page that moves ──
+
+
+def test_moving_asks_first_and_says_how_many_people_hear_of_it(planned, author, approver, start):
+    all_set(planned, author, approver)
+    browser, url = make.client(author), page("incidents_incident_move", planned.pk)
+    html = browser.get(url).content.decode()
+    assert f'value="{local(start)}"' in html
+    seen = html.split('name="seen" value="')[1].split('"')[0]
+    data = {
+        "seen": seen,
+        "starts_at": local(start + DAY),
+        "ends_at": local(start + DAY + HOUR),
+        "reminder": "24",
+        "reason": "Late.",
+    }
+    html = browser.post(url, data).content.decode()
+    assert "drafted for 3 people" in html
+    assert "Start of the work" in html
+    assert "withdrawn" not in {status for _stage, status in states(planned)}
+    assert f'value="{local(start + DAY)}"' in browser.post(url, data | {"do": "edit"}).content.decode()
+    answer = browser.post(url, data | {"do": "move"}, follow=True)
+    assert "Now tell customers" in answer.content.decode()
+    for address in ("/admin/", page("incidents_incident_change", planned.pk)):
+        assert "customers still read the old time" in browser.get(address).content.decode()
+    # a page that is still open in another window
+    stale = browser.post(url, data | {"starts_at": local(start + 2 * DAY), "ends_at": local(start + 3 * DAY)})
+    assert stale.status_code == 422
+    assert "moved it meanwhile" in stale.content.decode()
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"starts_at": ""}, "Say when the work begins"),
+        ({"ends_at": ""}, "Say when the work is to end"),
+        ({"starts_at": "soon"}, "is no time"),
+        ({"starts_at": "2020-01-01T10:00"}, "is past"),
+        ({"ends_at": "2020-01-01T10:00"}, "is not after the start"),
+        ({"reminder": "7"}, "7"),
+        ({"reason": "x" * 501}, "500"),
+        ({"seen": "x" * 90}, "80"),
+        ({"seen": ""}, "moved it meanwhile"),
+    ],
+)
+@pytest.mark.parametrize("do", ["", "move"])
+def test_the_move_form_says_what_is_wrong_and_moves_nothing(planned, author, start, changed, said, do):
+    seen = "/".join(at.isoformat() for at in times(planned))
+    data = {"seen": seen, "starts_at": local(start + DAY), "ends_at": local(start + DAY + HOUR), "do": do}
+    answer = make.client(author).post(page("incidents_incident_move", planned.pk), data | changed)
+    assert answer.status_code == 422
+    assert said in answer.content.decode()
+    assert times(planned)[0] == start
+
+
+def test_the_page_extends_work_that_has_begun(planned, author, approver, start):
+    all_set(planned, author, approver)
+    sweep(start)
+    browser, url = make.client(author), page("incidents_incident_move", planned.pk)
+    with clock(start + HOUR):
+        assert "Extend the work" in browser.get(page("incidents_incident_change", planned.pk)).content.decode()
+        html = browser.get(url).content.decode()
+        assert 'name="starts_at"' not in html
+        data = {"seen": html.split('name="seen" value="')[1].split('"')[0], "ends_at": local(start + 5 * HOUR)}
+        assert "Extend it" in browser.post(url, data).content.decode()
+        browser.post(url, data | {"do": "move"})
+    assert waiting(planned) == [("in_progress", None), ("completed", start + 5 * HOUR)]
+
+
+def test_whoever_may_not_move_it_is_told_so(planned, author, approver):
+    url = page("incidents_incident_move", planned.pk)
+    reader = make.client(make.user(roles.MANAGERS, roles.ALL_COMPONENTS))
+    assert reader.get(url).status_code == 403
+    assert reader.post(url, {"do": "move"}).status_code == 403
+    assert "Move to another time" not in reader.get(page("incidents_incident_change", planned.pk)).content.decode()
+    assert make.client(make.user(roles.INCIDENT_MANAGERS)).get(url).status_code == 404
+    incident = make.incident(author)
+    assert make.client(author).get(page("incidents_incident_move", incident.pk)).status_code == 409
+
+
+def test_the_move_page_takes_a_constant_number_of_queries(planned, author, approver, start):
+    all_set(planned, author, approver)
+    browser, url = make.client(author), page("incidents_incident_move", planned.pk)
+    browser.get(url)
+    with CaptureQueriesContext(connection) as first:
+        browser.get(url)
+    for n in range(3):
+        planning.plan_maintenance(author, f"More {n}", [make.component()], start, start + HOUR, DAY)
+    with CaptureQueriesContext(connection) as second:
+        browser.get(url)
+    assert len(second) == len(first)
+    assert len(first) < 30
+
+
+def test_review_leads_to_the_next_notice(planned, author, approver):
+    first, reminder = planned.updates.order_by("number")[:2]
+    first.submit(author)
+    html = make.client(author).get(page("incidents_incidentupdate_review", first.pk)).content.decode()
+    assert "The next one is a draft:" in html
+    reminder.submit(author)
+    first.approve(approver)
+    html = make.client(approver).get(page("incidents_incidentupdate_review", first.pk)).content.decode()
+    assert "The next one waits for your approval:" in html
+
+
+def test_what_was_cancelled_says_so_everywhere(planned, author, approver, client):
+    announce(planned, author, approver)
+    make.published(planning.cancel_maintenance(planned, author, "Postponed."), approver)
+    live.look_again()
+    assert b"STATUS:CANCELLED" in client.get("/maintenance.ics").content
+    assert "<dd>Cancelled</dd>" in client.get(f"/incidents/{planned.uid}/").content.decode()
+    assert "Cancelled" in make.client(author).get(page("incidents_incident_changelist")).content.decode()
+
+
+@pytest.mark.postgres_only
+@pytest.mark.django_db(transaction=True)
+def test_approving_and_moving_at_once_wait_for_each_other(planned, author, approver, start):
+    """An approval holds the update and records itself at the incident; a move holds that and wants the update."""
+    announce(planned, author, approver)
+    begin = notice(planned, "in_progress").submit(author)
+    reached, moving = threading.Event(), threading.Event()
+    results: list[object] = []
+    record = IncidentUpdate._record
+
+    def slowly(update: IncidentUpdate, *args, **kwargs) -> None:
+        if args[1] == Decision.Verb.APPROVE:
+            reached.set()
+            moving.wait(5)
+            time.sleep(0.3)  # the move has the incident by now, and asks for the update
+        record(update, *args, **kwargs)
+
+    def run(job) -> None:
+        try:
+            results.append(job())
+        except Exception as error:
+            results.append(error)
+        finally:
+            connections.close_all()
+
+    def move() -> object:
+        reached.wait(5)
+        moving.set()
+        return planning.move_maintenance(Incident.objects.get(pk=planned.pk), author, start + DAY, start + DAY + HOUR)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(IncidentUpdate, "_record", slowly)
+        threads = [threading.Thread(target=run, args=(job,)) for job in (lambda: begin.approve(approver), move)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+    assert [one for one in results if isinstance(one, Exception)] == []
+    begin.refresh_from_db()
+    assert (begin.status, begin.released_by) == ("withdrawn", None)

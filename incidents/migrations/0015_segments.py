@@ -8,7 +8,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("incidents", "0013_private_pages"),
+        ("incidents", "0014_maintenance_moves"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
