@@ -14,6 +14,7 @@ from . import rendering
 from .errors import NotAllowed, WrongState
 from .models import (
     OVER,
+    AudienceSegment,
     CommunicationPlan,
     Component,
     ComponentStatus,
@@ -131,7 +132,7 @@ def start_draft(
         locales = plan.locales if plan and plan.locales else [settings.LANGUAGE_CODE]
         if plan:
             update.channels.set(one for one in plan.channels.filter(enabled=True) if not one.is_page)
-            update.segments.set(plan.segments.all())
+        update.segments.set(segments(incident))
         rendering.write_draft(update, locales)
         update._record(by, Decision.Verb.DRAFT)
     return update
@@ -140,6 +141,14 @@ def start_draft(
 def _expected(incident: Incident, stage: str) -> datetime | None:
     """When it ends, as customers were told; work that is done goes on saying until when it was planned."""
     return None if stage in OVER and not incident.maintenance else incident.expected_resolution_at
+
+
+def segments(incident: Incident) -> list[AudienceSegment]:
+    """Whom the last words were for, so that who heard the beginning hears the end; before that, the plan's."""
+    last = incident.updates.filter(status=IncidentUpdate.Status.PUBLISHED).order_by("-number").first()
+    if last:
+        return list(last.segments.all())
+    return list(incident.plan.segments.all()) if incident.plan else []
 
 
 def _last_states(incident: Incident) -> dict[str, str]:

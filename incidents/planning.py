@@ -277,7 +277,8 @@ def people_to_tell(incident: Incident) -> int:
     channels = [one for one in plan.channels.filter(enabled=True) if not one.is_page] if plan else []
     states = {str(pk): "" for pk in incident.incident_components.values_list("component", flat=True)}
     draft = IncidentUpdate(incident=incident, stage=incident.stage, component_states=states)
-    return publishing.reach(draft, channels, (plan and plan.locales) or [settings.LANGUAGE_CODE]).total
+    locales = (plan and plan.locales) or [settings.LANGUAGE_CODE]
+    return publishing.reach(draft, channels, locales, declaring.segments(incident)).total
 
 
 def move_maintenance(
@@ -359,6 +360,7 @@ def _choose_as_before(notices: Iterable[IncidentUpdate], before: Iterable[Incide
     for one in notices:
         if then := old.get(one.stage):
             one.channels.set(then.channels.all())
+            one.segments.set(then.segments.all())
             IncidentUpdate.objects.filter(pk=one.pk).update(notify=then.notify)
 
 

@@ -15,7 +15,7 @@ from django.views.decorators.http import require_POST
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
 from channels.models import Medium, Recipient, Suppression
-from incidents.models import AudienceSegment, IncidentUpdate
+from incidents.models import AudienceSegment, Incident
 from incidents.models.segment import MOST_CONDITIONS, NAME, Is, checked, in_words, matching
 
 from . import preview
@@ -138,10 +138,10 @@ class SegmentAdmin(HistoryAdmin):
 
 
 def used_by(segment: AudienceSegment) -> list[str]:
-    """What would write to more people without it: plans, and updates that are not published yet."""
+    """What would write to more people without it: plans, and incidents whose next words go where the last ones went."""
     plans = segment.communicationplan_set.values_list("name", flat=True)
-    waiting = IncidentUpdate.objects.filter(segments=segment, status__in=IncidentUpdate.PENDING)
-    return [*plans, *map(str, waiting.select_related("incident"))]
+    going_on = Incident.objects.open().filter(updates__segments=segment).distinct()
+    return [*plans, *going_on.values_list("title", flat=True)]
 
 
 def known_attributes() -> list[str]:

@@ -12,13 +12,13 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
-from channels.models import Channel, Delivery, Dispatch
+from channels.models import Channel, Delivery, Dispatch, Recipient
 from commsportal.demo.build import clock
 from feedback import reports
 from incidents import declaring, library, planning, publishing, roles, tasks
 from incidents.checker import check
 from incidents.errors import NotAllowed, Refused, WrongState
-from incidents.models import Decision, Incident, IncidentUpdate, Scenario, Stage, Subscription
+from incidents.models import CommunicationPlan, Decision, Incident, IncidentUpdate, Scenario, Stage, Subscription
 from incidents.statuspage import live
 from tests import make
 
@@ -1231,3 +1231,21 @@ def test_approving_and_moving_at_once_wait_for_each_other(planned, author, appro
     assert [one for one in results if isinstance(one, Exception)] == []
     begin.refresh_from_db()
     assert (begin.status, begin.released_by) == ("withdrawn", None)
+
+
+def test_who_read_of_it_in_a_segment_hears_that_it_was_moved(author, approver, start):
+    part = make.component("Card payments")
+    first, *_others = make.recipients(3, part)
+    Recipient.objects.filter(pk=first.pk).update(attributes={"plan": "Enterprise"})
+    rule = [{"attribute": "plan", "is": "one_of", "values": ["Enterprise"]}]
+    plan = CommunicationPlan.objects.get()
+    plan.segments.create(name="Enterprise", conditions=rule)
+    incident = planning.plan_maintenance(author, "Database upgrade", [part], start, start + 2 * HOUR, DAY)
+    announce(incident, author, approver)
+    incident.refresh_from_db()
+    plan.segments.clear()
+    told = planning.people_to_tell(incident)
+    draft = planning.move_maintenance(incident, author, start + HOUR, start + 3 * HOUR, DAY)
+    assert draft.reach().total == told == sum(not one.capabilities.broadcast for one in draft.channels.all())
+    waiting = incident.updates.filter(status="draft")
+    assert {tuple(one.segments.values_list("name", flat=True)) for one in waiting} == {("Enterprise",)}

@@ -5,7 +5,7 @@ from django.core.exceptions import ValidationError
 from django.urls import reverse
 
 from channels.models import Delivery, Recipient
-from incidents import roles
+from incidents import declaring, roles
 from incidents.errors import Refused
 from incidents.models import AudienceSegment, IncidentUpdate
 from incidents.models.segment import MOST_CONDITIONS, checked, in_words, matching
@@ -191,6 +191,13 @@ def test_a_new_draft_has_those_of_the_plan():
     plan.segments.set([segment()])
     update = make.incident().updates.get()
     assert [one.name for one in update.segments.all()] == ["Enterprise"]
+
+
+def test_who_heard_the_beginning_hears_the_end(draft):
+    make.published(draft)
+    draft.incident.refresh_from_db()
+    following = declaring.start_draft(draft.incident, draft.author, "resolved")
+    assert [one.name for one in following.segments.all()] == ["Enterprise"]
 
 
 # ── Screens ──
