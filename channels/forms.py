@@ -216,6 +216,12 @@ class RecipientForm(forms.ModelForm):
             typed = [one for one in PERSONAL if one[0] != Medium.TICKET or self.instance.medium == Medium.TICKET]
             self.fields["medium"].choices = [("", _t("Select value")), *typed]  # type: ignore[attr-defined]
 
+    def clean_attributes(self) -> dict[str, Any]:
+        found = self.cleaned_data["attributes"]
+        if not isinstance(found, dict | None):
+            raise ValidationError(_t('Write attributes with their names, for example {"plan": "Enterprise"}.'))
+        return found or {}
+
     def clean_time_zone(self) -> str:
         name = self.cleaned_data["time_zone"]
         if name not in available_timezones():

@@ -145,7 +145,8 @@ def _expected(incident: Incident, stage: str) -> datetime | None:
 
 def segments(incident: Incident) -> list[AudienceSegment]:
     """Whom the last words were for, so that who heard the beginning hears the end; before that, the plan's."""
-    last = incident.updates.filter(status=IncidentUpdate.Status.PUBLISHED).order_by("-number").first()
+    said = incident.updates.filter(status=IncidentUpdate.Status.PUBLISHED, imported=False)
+    last = said.order_by("-published_at", "-number").first()
     if last:
         return list(last.segments.all())
     return list(incident.plan.segments.all()) if incident.plan else []

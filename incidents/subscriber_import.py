@@ -151,14 +151,20 @@ def _merged(row: Row, old: Recipient | None, one: SubscriberImport) -> Recipient
         if not text:
             new.attributes.pop(key, None)
         elif key not in new.attributes or attribute_text(new.attributes[key]) != text:
-            new.attributes[key] = text
+            new.attributes[key] = _several(text) if "|" in text else text
     if new.confirmed_at is None:
         new.confirmed_at, new.consent_source = agreed, one.consent_source
     return new
 
 
+def _several(text: str) -> list[str]:
+    return [one for part in text.split("|") if (one := part.strip())]
+
+
 def attribute_text(value: Any) -> str:
-    """An attribute as a cell of a file."""
+    """An attribute as a cell of a file; several, as tags, with | between them."""
+    if isinstance(value, list) and value and all(isinstance(one, str) and one and "|" not in one for one in value):
+        return " | ".join(value)
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 

@@ -11,10 +11,11 @@ from django.utils.translation import gettext as _
 
 from channels.models import Channel, Dispatch, Medium
 from channels.providers.base import Capabilities
-from incidents import rendering
+from incidents import publishing, rendering
 from incidents.checker import check
 from incidents.errors import Problem, Refused
 from incidents.models import Component, ComponentStatus, Decision, IncidentUpdate
+from incidents.models.segment import in_words
 from incidents.publishing import Reach
 
 from . import glance, maintenance, preview
@@ -177,6 +178,9 @@ def _page(
         "people": preview.localise(reach.total),
         "audience": preview.audience_in_words(reach),
         "audience_rows": _audience_rows(reach),
+        "segments": [
+            (one["name"], in_words(one["conditions"])) for one in publishing.frozen_choice(update).get("segments", ())
+        ],
         "warning": reach.warning() if in_review else "",
         "pages": _pages(update),
         "channels": _channels(update),

@@ -6,21 +6,22 @@ from django import forms
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.db import connection
-from django.db.models import Count, QuerySet
+from django.db.models import Count
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.urls import URLPattern, path
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 from django.views.decorators.http import require_POST
-from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
+from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
 
 from channels.models import Medium, Recipient, Suppression
-from incidents.models import AudienceSegment, Incident
+from incidents.models import AudienceSegment, Incident, IncidentUpdate
 from incidents.models.segment import MOST_CONDITIONS, NAME, Is, checked, in_words, matching
 
 from . import preview
 from .plan import HistoryAdmin
 
+PEOPLE = Recipient.objects.exclude(medium=Medium.BROADCAST)  # one stands for everybody
 KNOWN = 200  # attributes that are offered
 SAMPLE = 5000  # recipients whose attributes are looked at for it
 FIELDS = [(f"attribute_{n}", f"is_{n}", f"values_{n}") for n in range(MOST_CONDITIONS)]
@@ -36,7 +37,7 @@ class SegmentForm(forms.ModelForm):
         for (attribute, how, values), one in zip(FIELDS, self._rows(), strict=True):
             self.fields[attribute].initial = one.get("attribute", "")
             self.fields[how].initial = one.get("is", Is.ONE_OF)
-            self.fields[values].initial = ", ".join(one.get("values", ()))
+            self.fields[values].initial = "\n".join(one.get("values", ()))
 
     def _rows(self) -> list[dict[str, Any]]:
         rows = list(self.instance.conditions or [])
@@ -65,8 +66,8 @@ for _n, (_attribute, _how, _values) in enumerate(FIELDS, 1):
         label=gettext_lazy("Values"),
         required=False,
         max_length=11_000,
-        widget=UnfoldAdminTextInputWidget,
-        help_text=gettext_lazy("With commas between them.") if _n == 1 else "",
+        widget=UnfoldAdminTextareaWidget(attrs={"rows": 2}),
+        help_text=gettext_lazy("One on each line.") if _n == 1 else "",
     )
 
 
@@ -76,14 +77,14 @@ def conditions_of(data: Any) -> list[dict[str, Any]]:
     for attribute, how, values in FIELDS:
         name, text = data.get(attribute, "").strip(), data.get(values, "")
         if name or text.strip():
-            found.append({"attribute": name, "is": data.get(how) or Is.ONE_OF, "values": text.split(",")})
+            found.append({"attribute": name, "is": data.get(how) or Is.ONE_OF, "values": text.splitlines()})
     return found
 
 
 @admin.register(AudienceSegment)
 class SegmentAdmin(HistoryAdmin):
     form = SegmentForm
-    list_display = ["name", "rule_in_words", "people"]
+    list_display = ["name", "rule_in_words", "people_now"]
     search_fields = ["name", "description"]
     fieldsets = [
         (None, {"fields": ["name", "description"]}),
@@ -96,12 +97,23 @@ class SegmentAdmin(HistoryAdmin):
         return in_words(segment.conditions)
 
     @admin.display(description=gettext_lazy("recipients now"))
-    def people(self, segment: AudienceSegment) -> str:
-        return preview.localise(Recipient.objects.filter(matching(segment.conditions)).count())
+    def people_now(self, segment: AudienceSegment) -> str:
+        return preview.localise(segment.n)  # type: ignore[attr-defined]
+
+    def get_changelist_instance(self, request: HttpRequest) -> Any:
+        """With how many recipients each of its segments means, in one query."""
+        found = super().get_changelist_instance(request)
+        rows = list(found.result_list)
+        wanted = {f"n{one.pk}": Count("pk", filter=matching(one.conditions)) for one in rows}
+        counted = PEOPLE.aggregate(**wanted) if rows else {}
+        for one in rows:
+            one.n = counted[f"n{one.pk}"]
+        found.result_list = rows
+        return found
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         # Whoever chose it would write to everybody without it.
-        return super().has_delete_permission(request, obj) and not (obj and used_by(obj))
+        return super().has_delete_permission(request, obj) and not (obj and used_by(obj, request.user))
 
     def get_actions(self, request: HttpRequest) -> Any:
         return {name: one for name, one in super().get_actions(request).items() if name != "delete_selected"}
@@ -118,7 +130,8 @@ class SegmentAdmin(HistoryAdmin):
 
     def count_view(self, request: HttpRequest) -> HttpResponse:
         """How many people the conditions as typed mean: {"text"}, with "error" if they mean none yet."""
-        if not self.has_view_permission(request):
+        # Who only looks shall not find out, value by value, what is known of people.
+        if not (self.has_add_permission(request) or self.has_change_permission(request)):
             raise PermissionDenied
         try:
             return JsonResponse({"text": count_in_words(checked(conditions_of(request.POST)))})
@@ -130,26 +143,39 @@ class SegmentAdmin(HistoryAdmin):
     ) -> Any:
         segment = self.get_object(request, object_id) if object_id else None
         shown = {
-            "known_attributes": known_attributes(),
+            "known_attributes": known_attributes() if self.has_change_permission(request) else [],
             "count": count_in_words(segment.conditions) if segment else "",
-            "used_by": used_by(segment) if segment else [],
+            "used_by": used_by(segment, request.user) if segment else [],
         }
         return super().changeform_view(request, object_id, form_url, {**(extra_context or {}), **shown})
 
 
-def used_by(segment: AudienceSegment) -> list[str]:
+def used_by(segment: AudienceSegment, user: Any) -> list[str]:
     """What would write to more people without it: plans, and incidents whose next words go where the last ones went."""
     plans = segment.communicationplan_set.values_list("name", flat=True)
-    going_on = Incident.objects.open().filter(updates__segments=segment).distinct()
-    return [*plans, *going_on.values_list("title", flat=True)]
+    chosen = IncidentUpdate.objects.filter(segments=segment)
+    waiting = chosen.filter(status__in=IncidentUpdate.PENDING).values("incident")
+    going_on = Incident.objects.open().filter(pk__in=chosen.values("incident")) | Incident.objects.filter(
+        pk__in=waiting
+    )
+    seen = list(going_on.for_user(user).values_list("title", flat=True))
+    more = going_on.count() - len(seen)
+    rest = [ngettext("%(n)d other incident", "%(n)d other incidents", more) % {"n": more}] if more else []
+    return [*plans, *seen, *rest]
 
 
 def known_attributes() -> list[str]:
     """Names that recipients have, the most frequent first; of the latest recipients."""
-    latest = Recipient.objects.exclude(attributes={}).order_by("-pk").values("attributes")[:SAMPLE]
-    each = "jsonb_object_keys(attributes)" if connection.vendor == "postgresql" else "key"
+    # What a browser's push needs is no attribute that anybody chooses by.
+    latest = PEOPLE.exclude(attributes={}).exclude(medium=Medium.WEBPUSH).order_by("-pk").values("attributes")[:SAMPLE]
     sql, params = latest.query.sql_with_params()
-    source = f"({sql}) AS latest" + ("" if connection.vendor == "postgresql" else ", json_each(latest.attributes)")
+    each, source = (
+        "key",
+        f"({sql}) AS latest, json_each(latest.attributes) WHERE json_type(latest.attributes) = 'object'",
+    )
+    if connection.vendor == "postgresql":
+        only = "CASE jsonb_typeof(attributes) WHEN 'object' THEN attributes ELSE '{}' END"
+        each, source = f"jsonb_object_keys({only})", f"({sql}) AS latest"
     with connection.cursor() as cursor:
         counted = f"SELECT name FROM (SELECT {each} AS name FROM {source}) AS n GROUP BY name ORDER BY COUNT(*) DESC"
         cursor.execute(f"{counted} LIMIT %s", [*params, KNOWN])
@@ -158,10 +184,10 @@ def known_attributes() -> list[str]:
 
 def count_in_words(conditions: list[dict[str, Any]]) -> str:
     """“12,431 recipients; 9,800 of them can be written to now: 9,000 by email, 800 by SMS”. Two queries."""
-    people: QuerySet[Recipient] = Recipient.objects.filter(matching(conditions))
+    people = PEOPLE.filter(matching(conditions))
     total = people.count()
     found = ngettext("%(n)s recipient", "%(n)s recipients", total) % {"n": preview.localise(total)}
-    ready = people.filter(~Suppression.of_recipient(), confirmed_at__isnull=False).exclude(medium="broadcast")
+    ready = people.filter(~Suppression.of_recipient(), confirmed_at__isnull=False)
     rows = list(ready.order_by().values_list("medium").annotate(n=Count("pk")).order_by("-n"))
     able = sum(n for _medium, n in rows)
     found += "; " + _("%(n)s of them can be written to now") % {"n": preview.localise(able)}

@@ -35,19 +35,23 @@ class Attribute(Func):
         assert not params
         return sql
 
+    def _ways(self) -> list[str]:
+        """SQLite lowers ASCII alone, and so does a PostgreSQL of the locale C: the usual ways of writing each value."""
+        return sorted({way for one in self.values for way in (one, one.lower(), one.upper(), one.title())})
+
     def as_sqlite(self, compiler: Any, connection: Any, **_context: Any) -> tuple[str, list[Any]]:
         each = f"json_each({self._column(compiler)}) AS a"
         if not self.values:
             known = "a.type <> 'null' AND a.value NOT IN ('', '[]', '{}')"
             return f"EXISTS (SELECT 1 FROM {each} WHERE a.key = %s AND {known})", [self.name]
-        # SQLite lowers ASCII alone, so that each value is looked for in the usual ways of writing it.
-        wanted = [way for one in self.values for way in {one, one.lower(), one.upper(), one.title()}]
+        wanted = self._ways()
         marks = ", ".join(["%s"] * len(wanted))
+        value = "CASE v.type WHEN 'true' THEN 'true' WHEN 'false' THEN 'false' ELSE CAST(v.value AS text) END"
         words = "CASE a.type WHEN 'array' THEN a.value ELSE json_array(CASE a.type WHEN 'true' THEN 'true' "
         words += "WHEN 'false' THEN 'false' ELSE a.value END) END"
         return (
             f"EXISTS (SELECT 1 FROM {each}, json_each({words}) AS v WHERE a.key = %s AND a.type <> 'object' "
-            f"AND (CAST(v.value AS text) IN ({marks}) OR lower(v.value) IN ({marks})))"
+            f"AND ({value} IN ({marks}) OR lower({value}) IN ({marks})))"
         ), [self.name, *wanted, *wanted]
 
     def as_postgresql(self, compiler: Any, connection: Any, **_context: Any) -> tuple[str, list[Any]]:
@@ -56,8 +60,9 @@ class Attribute(Func):
             return f"COALESCE({column} ->> %s, '') NOT IN ('', '[]', '{{}}')", [self.name]
         found = f"{column} -> %s"
         each = f"CASE jsonb_typeof({found}) WHEN 'array' THEN {found} ELSE jsonb_build_array({found}) END"
-        sql = f"EXISTS (SELECT 1 FROM jsonb_array_elements_text({each}) AS v(value) WHERE lower(v.value) = ANY(%s))"
-        return sql, [self.name] * 3 + [[one.lower() for one in self.values]]
+        found = "v.value = ANY(%s) OR lower(v.value) = ANY(%s)"
+        sql = f"EXISTS (SELECT 1 FROM jsonb_array_elements_text({each}) AS v(value) WHERE {found})"
+        return sql, [self.name] * 3 + [self._ways()] * 2
 
 
 class AudienceSegment(models.Model):
@@ -112,7 +117,7 @@ def _checked(number: int, one: Any) -> dict[str, Any]:
     elif how not in Is.values:
         wrong = _t("choose how %s is compared.") % name
     elif how in (Is.ONE_OF, Is.NONE_OF) and not values:
-        wrong = _t("write with which values %s is compared, with commas between them.") % name
+        wrong = _t("write with which values %s is compared, one on each line.") % name
     elif len(values) > MOST_VALUES:
         wrong = _t("%(n)d values are too many; the most are %(most)d.") % {"n": len(values), "most": MOST_VALUES}
     elif bad := next((text for text in values if len(text) > VALUE or "\0" in text), ""):

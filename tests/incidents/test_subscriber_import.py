@@ -209,3 +209,10 @@ def test_lines_are_not_stored_one_by_one(django_assert_max_num_queries):
     with django_assert_max_num_queries(25):  # SQLite takes about a hundred rows in one statement
         subscriber_import.apply(one, shown.fingerprint)
     assert Subscription.objects.count() == 400
+
+
+def test_several_values_of_an_attribute_become_a_list_and_stay_one():
+    file = "medium,address,tags\nemail,anna@example.com,vip|beta | \n"
+    applied(file)
+    assert Recipient.objects.get().attributes == {"tags": ["vip", "beta"]}
+    assert applied(file.replace("vip|beta | ", "vip | beta")).unchanged == 1
