@@ -349,9 +349,10 @@ def outcomes(one: Dispatch, dice: random.Random) -> list[Delivery]:
 def show_in_app(one: Dispatch, rows: list[Delivery]) -> None:
     """Keep the notices of a dispatch, as its channel does, and what browsers told of them."""
     message = Message(one.content["parts"], one.locale, one.thread, f"dispatch-{one.pk}")
-    people = [Addressee("", key=f"{one.pk}-{row.recipient_id}") for row in rows]
-    for row, outcome in zip(rows, one.channel.get_provider().send(message, people), strict=True):
-        row.provider_ref = outcome.ref
+    for row in rows:
+        row.provider_ref = delivery.send_own(
+            one.channel, message, Addressee("", key=f"{one.pk}-{row.recipient_id}")
+        ).ref
     count_views(row.provider_ref for row in rows)
 
 
