@@ -248,7 +248,8 @@ class RecipientAdmin(PortalModelAdmin):
     def get_queryset(self, request: HttpRequest) -> QuerySet[Recipient]:
         # The one that stands for everybody on a broadcast channel is no person.
         people = super().get_queryset(request).exclude(medium=Medium.BROADCAST)
-        return people.annotate(is_stopped=Suppression.of_recipient())
+        # What is not loaded is not written back: saving the form must not undo a secret made meanwhile.
+        return people.annotate(is_stopped=Suppression.of_recipient()).defer("signing")
 
     @display(description=_("may be written to"), label={"yes": "success", "no": "warning", "stopped": "danger"})
     def consent(self, person: Any) -> tuple[str, Any]:

@@ -25,7 +25,7 @@ from django.utils.html import escape
 from django.utils.translation import get_language
 from django.utils.translation import gettext as _
 
-from . import circuit, links, pace
+from . import circuit, links, own_secrets, pace
 from .errors import DeliveryError, Permanent, Throttled, Transient, Uncertain
 from .models import OPENS_AFTER, Batch, Channel, Delivery, Dispatch, Picture, Recipient, Suppression
 from .providers.base import Addressee, Message, MessagePicture, Outcome, Provider
@@ -453,6 +453,7 @@ class Person(NamedTuple):
     address_hash: str
     name: str
     attributes: dict[str, Any]
+    signing: dict[str, Any]
 
 
 def _writable(ids: Sequence[int]) -> Iterator[Person]:
@@ -494,7 +495,8 @@ class _Values(Mapping[str, str]):
 
 def _addressee(dispatch: Dispatch, person: Person) -> Addressee:
     key = f"{dispatch.pk}-{person.pk}"
-    return Addressee(person.address, person.name, key, _Values(dispatch, person), person.attributes)
+    own = own_secrets.in_force(person.signing)
+    return Addressee(person.address, person.name, key, _Values(dispatch, person), person.attributes, own)
 
 
 def _worth_repeating(error: DeliveryError | None, provider: Provider) -> bool:
@@ -671,11 +673,13 @@ def _test_message(channel: Channel, address: str) -> tuple[Message, list[Address
         "json": json.dumps({"type": "test"}),
         "url": settings.PORTAL_URL,
     }
-    # What an address needs besides itself, as a browser's keys, is known of recipients.
+    # What an address needs besides itself, as a browser's keys or a secret, is known of recipients.
     known = Recipient.objects.filter(medium=channel.get_provider().capabilities.medium, address=address).first()
     # A key of its own each time: mailboxes hide a message whose Message-ID they have seen.
     key = f"test-{channel.pk}-{time.time_ns()}"
     message = Message(parts=parts, locale=get_language() or "en", thread=f"test-{channel.pk}", reference=key)
     values = {"name": "", "unsubscribe_url": settings.PORTAL_URL}
-    attributes = known.attributes if known else {}
-    return message, [Addressee(address or f"channel:{channel.pk}", key=key, values=values, attributes=attributes)]
+    one = Addressee(address or f"channel:{channel.pk}", key=key, values=values)
+    if known:
+        one = one._replace(attributes=known.attributes, secrets=own_secrets.in_force(known.signing))
+    return message, [one]

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.core.validators import MinValueValidator
-from django.db import models
+from django.db import models, transaction
 from django.db.models import Exists, F, OuterRef, Q
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from . import own_secrets
 from .addresses import normalise
 from .pictures import SUFFIXES, Prepared
 from .secrets import EncryptedJSONField, address_hash
@@ -170,6 +171,8 @@ class Recipient(models.Model):
     attributes = models.JSONField(_("attributes"), default=dict, blank=True)
     consent_source = models.CharField(_("source of consent"), max_length=120, blank=True)
     confirmed_at = models.DateTimeField(_("confirmed"), null=True, blank=True)
+    # Of a webhook: its own secrets (see own_secrets.py). The database's default is for whoever copies rows in.
+    signing = EncryptedJSONField(default=dict, db_default="", blank=True, editable=False)
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
@@ -190,6 +193,17 @@ class Recipient(models.Model):
             self.address = normalise(self.medium, self.address)
         except ValueError as error:
             raise ValidationError({"address": str(error)}) from None
+
+    def renew_secret(self) -> None:
+        """Sign what is sent to this webhook with a new secret of its own, and for a day with the one before as well.
+
+        Raises own_secrets.TooMany.
+        """
+        with transaction.atomic():
+            me = Recipient.objects.select_for_update().get(pk=self.pk)
+            me.signing = own_secrets.renewed(me.signing)
+            me.save(update_fields=["signing"])
+        self.signing = me.signing
 
 
 class Suppression(models.Model):

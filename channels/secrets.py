@@ -1,4 +1,4 @@
-"""What is kept under a key: channel credentials (JSON encrypted with MultiFernet), hashed addresses, signed ids."""
+"""What is kept under a key: credentials (JSON encrypted with MultiFernet), hashed addresses, signed ids."""
 
 import base64
 import hashlib
@@ -13,9 +13,12 @@ from django.db import models
 
 
 def _fernet() -> MultiFernet:
-    keys = settings.FIELD_KEYS or [
-        base64.urlsafe_b64encode(hashlib.sha256(b"channel-secrets:" + settings.SECRET_KEY.encode()).digest())
-    ]
+    return _fernet_of(tuple(settings.FIELD_KEYS), settings.SECRET_KEY)
+
+
+@lru_cache(1)  # a wave of webhooks reads the secrets of each recipient
+def _fernet_of(field_keys: tuple[str, ...], secret_key: str) -> MultiFernet:
+    keys = field_keys or [base64.urlsafe_b64encode(hashlib.sha256(b"channel-secrets:" + secret_key.encode()).digest())]
     return MultiFernet([Fernet(key) for key in keys])
 
 
@@ -25,9 +28,9 @@ def rotated(token: str) -> str:
 
 
 class EncryptedJSONField(models.TextField):
-    """A dict of strings, stored as one Fernet token. An unreadable token (lost key) reads as an empty dict."""
+    """A dict, stored as one Fernet token. An unreadable token (lost key) reads as an empty dict."""
 
-    def from_db_value(self, value: str | None, expression: Any, connection: Any) -> dict[str, str]:
+    def from_db_value(self, value: str | None, expression: Any, connection: Any) -> dict[str, Any]:
         if not value:
             return {}
         try:
@@ -38,7 +41,7 @@ class EncryptedJSONField(models.TextField):
     def to_python(self, value: Any) -> Any:
         return value
 
-    def get_prep_value(self, value: dict[str, str] | None) -> str:
+    def get_prep_value(self, value: dict[str, Any] | None) -> str:
         return _fernet().encrypt(json.dumps(value).encode()).decode() if value else ""
 
     def value_to_string(self, obj: models.Model) -> str:

@@ -17,7 +17,7 @@ from commsportal.spreadsheet import inert
 from incidents.models import Severity, Stage
 
 from .models import QUESTIONS, SurveyAnswer
-from .reports import IncidentFacts, Reach, Summary
+from .reports import IncidentFacts, Reach, Summary, together
 
 
 def cell(value: Any) -> str:
@@ -82,6 +82,10 @@ def over_time(name: str, facts: Sequence[IncidentFacts]) -> HttpResponse:
         (_("Not known whether sent"), lambda f: f.reach.unknown),
         (_("Not sent"), lambda f: f.reach.skipped),
         (_("Reached (%)"), lambda f: _percent(f.reach.rate)),
+        (_("In the app: times shown"), lambda f: _in_app(f).shown),
+        (_("In the app: times dismissed"), lambda f: _in_app(f).closed),
+        (_("In the app: dismissed (%)"), lambda f: _percent(_in_app(f).closing_rate)),
+        (_("In the app: first shown (UTC)"), lambda f: _in_app(f).first_shown),
         (_("Invited to the survey"), lambda f: f.survey.invited),
         (_("Answered"), lambda f: f.survey.answered),
         (_("Answered (%)"), lambda f: _percent(f.survey.rate)),
@@ -90,6 +94,11 @@ def over_time(name: str, facts: Sequence[IncidentFacts]) -> HttpResponse:
         (_("Useful (1–5)"), lambda f: f.survey.mean("useful")),
     ]
     return _response(name, [title for title, _get in columns], ([get(f) for _title, get in columns] for f in facts))
+
+
+def _in_app(one: IncidentFacts) -> Reach:
+    """What browsers say of its notices on all channels that they tell of."""
+    return together(reach for reach in one.channels if reach.shown is not None)
 
 
 Row = tuple[Any, Any, Any, Any]
@@ -153,8 +162,10 @@ def _reach(reach: Reach) -> Iterable[Row]:
         yield title, reach.channel, count, _("messages")
     yield _("Reached"), reach.channel, _percent(reach.rate), "%"
     if reach.shown is not None:
-        yield _("Shown by browsers"), reach.channel, reach.shown, _("times")
-        yield _("Closed by readers"), reach.channel, reach.closed, _("times")
+        yield _("Shown in the app"), reach.channel, reach.shown, _("times, by browsers")
+        yield _("Dismissed in the app"), reach.channel, reach.closed, _("times, by browsers")
+        yield _("Dismissed in the app"), reach.channel, _percent(reach.closing_rate), "%"
+        yield _("First shown in the app"), reach.channel, reach.first_shown, _("day (UTC)")
 
 
 def _survey(one: IncidentFacts) -> Iterable[Row]:

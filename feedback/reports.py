@@ -11,7 +11,7 @@ from datetime import date, datetime, timedelta
 from statistics import median
 from typing import Any
 
-from django.db.models import Count, F, Q, QuerySet, Sum, Value
+from django.db.models import Count, F, Min, Q, QuerySet, Sum, Value
 from django.db.models.functions import Concat
 from django.utils import timezone
 
@@ -51,7 +51,7 @@ class Reach:
     """What became of messages, counted. `waiting` ones have no outcome yet and are not part of the total.
 
     `shown` and `closed` are what browsers say of notices in apps: how often, for each notice once in a browser. None
-    where nobody says so.
+    where nobody says so. `first_shown` is the day (UTC) of the first time, if there was one.
     """
 
     channel: str = ""
@@ -63,6 +63,7 @@ class Reach:
     waiting: int = 0
     shown: int | None = None
     closed: int | None = None
+    first_shown: date | None = None
 
     @property
     def closing_rate(self) -> float | None:
@@ -378,7 +379,7 @@ def _reach(incidents: QuerySet[Any]) -> tuple[dict[str, list[Reach]], Counter[st
     for pk, thread, purpose, channel, provider in rows:
         one = _outcome(channel, provider, outcomes[pk], waiting.get(pk, 0))
         if _counted(provider):
-            one = replace(one, shown=said[pk]["shown"], closed=said[pk]["dismissed"])
+            one = replace(one, **said.get(pk, {"shown": 0, "closed": 0}))
         if purpose == Dispatch.Purpose.SURVEY:
             invited[thread] += one.reached
         else:
@@ -390,14 +391,21 @@ def _counted(provider: str) -> bool:
     return provider in providers.REGISTRY and providers.get(provider).capabilities.counted
 
 
-def _said_by_browsers(threads: set[str]) -> dict[int, Counter[str]]:
-    """By dispatch: how often its notices were shown and closed. No query if nobody says so."""
-    found: dict[int, Counter[str]] = defaultdict(Counter)
+def _said_by_browsers(threads: set[str]) -> dict[int, dict[str, Any]]:
+    """By dispatch: how often its notices were shown and closed, and since when. No query if nobody says so."""
+    counts: dict[int, Counter[str]] = defaultdict(Counter)
+    days: dict[int, date] = {}
     if threads:
         rows = NoticeCount.objects.filter(notice__thread__in=threads).values_list("notice__key", "event")
-        for key, event, n in rows.annotate(n=Sum("count")).order_by():
-            found[int(key.partition("-")[0])][event] += n
-    return found
+        for key, event, n, day in rows.annotate(n=Sum("count"), day=Min("day")).order_by():
+            dispatch = int(key.partition("-")[0])
+            counts[dispatch][event] += n
+            if event == NoticeCount.Event.SHOWN:
+                days[dispatch] = min(day, days.get(dispatch, day))
+    return {
+        dispatch: {"shown": count["shown"], "closed": count["dismissed"], "first_shown": days.get(dispatch)}
+        for dispatch, count in counts.items()
+    }
 
 
 def _outcome(channel: str, provider: str, counts: Counter[str], waiting: int) -> Reach:
@@ -418,20 +426,26 @@ def merge(reaches: Iterable[Reach]) -> list[Reach]:
     groups: dict[tuple[bool, str], list[Reach]] = defaultdict(list)
     for one in reaches:
         groups[one.broadcast, one.channel].append(one)
-    return [_sum(group, channel, broadcast) for (broadcast, channel), group in sorted(groups.items())]
+    return [together(group, channel, broadcast) for (broadcast, channel), group in sorted(groups.items())]
 
 
 def total_reach(reaches: Iterable[Reach]) -> Reach:
     """All messages to people. A broadcast speaks to everybody by one message, so it is not one of them."""
-    return _sum([one for one in reaches if not one.broadcast])
+    return together(one for one in reaches if not one.broadcast)
 
 
-def _sum(group: list[Reach], channel: str = "", broadcast: bool = False) -> Reach:
+def together(reaches: Iterable[Reach], channel: str = "", broadcast: bool = False) -> Reach:
+    """Their counts added up."""
+    group = list(reaches)
     names = ("reached", "failed", "unknown", "skipped", "waiting")
     counts = [sum(getattr(one, name) for one in group) for name in names]
     said = [one for one in group if one.shown is not None]
-    browsers = (sum(one.shown or 0 for one in said), sum(one.closed or 0 for one in said)) if said else (None, None)
-    return Reach(channel, broadcast, *counts, *browsers)
+    found = Reach(channel, broadcast, *counts)
+    if not said:
+        return found
+    shown, closed = sum(one.shown or 0 for one in said), sum(one.closed or 0 for one in said)
+    first = min((one.first_shown for one in said if one.first_shown), default=None)
+    return replace(found, shown=shown, closed=closed, first_shown=first)
 
 
 def _answers(chosen: QuerySet[Any]) -> dict[int, tuple[int, dict[str, tuple[int, ...]]]]:

@@ -4,7 +4,7 @@ from django.utils import formats
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from .reports import IncidentFacts, Summary
+from .reports import IncidentFacts, Reach, Summary
 
 MINUTE, HOUR, DAY = 60, 3600, 86400
 
@@ -55,6 +55,20 @@ def score(mean: float | None) -> str:
 def number(count: int) -> str:
     """A count with its thousands set apart."""
     return formats.number_format(count, 0, use_l10n=True, force_grouping=True)
+
+
+def in_app(reach: Reach) -> str:
+    """“In the app: shown 4,120 times, dismissed 1,030 times (25 %), first on 2 Mar 2026.” These are no people."""
+    if not reach.shown:
+        return _("In the app: no browser has said yet that it showed a notice.")
+    times = ngettext("shown %(n)s time", "shown %(n)s times", reach.shown) % {"n": number(reach.shown)}
+    closed = reach.closed or 0
+    dismissed = ngettext("dismissed %(n)s time", "dismissed %(n)s times", closed) % {"n": number(closed)}
+    words = {"shown": times, "dismissed": dismissed, "rate": percent(reach.closing_rate)}
+    if reach.first_shown is None:
+        return _("In the app: %(shown)s, %(dismissed)s (%(rate)s).") % words
+    words["day"] = formats.date_format(reach.first_shown, _("j M Y"))
+    return _("In the app: %(shown)s, %(dismissed)s (%(rate)s), first on %(day)s.") % words
 
 
 # ── Sentences ───────────────────────────────────────────────────────────────

@@ -10,7 +10,7 @@ from django.utils import timezone, translation
 from django.utils.text import get_text_list
 from django.utils.translation import gettext as _
 
-from channels import delivery, links
+from channels import delivery, links, own_secrets
 from channels.errors import Throttled, Transient, Uncertain
 from channels.models import Recipient, Suppression
 from channels.providers.base import Addressee, Message
@@ -68,7 +68,8 @@ def _send(one: SubscriptionRequest) -> tuple[str, str]:
     parts = words(one, can.form, known)
     message = Message(parts, one.locale, f"subscription-{one.pk}", f"subscription-{one.pk}")
     keys = one.wanted.get("keys", {})
-    addressee = Addressee(one.address, key=f"subscription-{one.pk}", attributes=keys)
+    secrets = own_secrets.in_force(person.signing) if person else ()
+    addressee = Addressee(one.address, key=f"subscription-{one.pk}", attributes=keys, secrets=secrets)
     error = delivery.send_own(channel, message, addressee).error
     if error is None:
         return Outcome.SENT, ""

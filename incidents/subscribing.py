@@ -13,7 +13,7 @@ from django.db import transaction
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 
-from channels import links, queue
+from channels import links, own_secrets, queue
 from channels.models import Medium, Recipient, Suppression
 from channels.secrets import address_hash, network_hash
 
@@ -149,6 +149,8 @@ def confirm(one: SubscriptionRequest) -> Recipient:
             return person
         if person is None:
             person, _created = Recipient.objects.get_or_create(medium=me.medium, address=me.address)
+        if me.medium == Medium.WEBHOOK and not person.confirmed_at:
+            person.signing = own_secrets.begun()
         me.confirmed_at = person.confirmed_at = timezone.now()
         person.consent_source = f"Status page, request {me.pk}"
         person.locale, person.time_zone = me.locale, me.time_zone

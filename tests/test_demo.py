@@ -13,6 +13,7 @@ from django_q.models import OrmQ
 
 from channels.models import Batch, Channel, Delivery, Recipient
 from commsportal.demo import DEMO_LOGINS, DEMO_PASSWORD, build, story
+from feedback import reports
 from feedback.models import SurveyAnswer
 from incidents import publishing
 from incidents.checker import Level, check
@@ -187,3 +188,11 @@ def test_channels_are_shown_in_every_health(company):
         "Amazon SES": "untested",
         "X": "untested",
     }
+
+
+@pytest.mark.django_db
+def test_its_reports_tell_how_often_notices_were_shown_in_the_app(company):
+    said = [facts.channels for facts in reports.gather(Incident.objects.filter(stage="resolved", maintenance=False))]
+    shown = [one for channels in said for one in channels if one.shown is not None]
+    assert shown
+    assert all(one.shown and one.closed and one.shown > one.closed and one.first_shown for one in shown)

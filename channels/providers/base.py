@@ -57,6 +57,10 @@ class Addressee(NamedTuple):  # one for each recipient: a frozen dataclass takes
     key: str = ""  # stable across retries: an idempotency key
     values: Mapping[str, str] = MappingProxyType({})
     attributes: Mapping[str, Any] = MappingProxyType({})
+    secrets: Sequence[str] = ()  # the recipient's own, that messages are signed with: own_secrets.in_force
+
+    def __repr__(self) -> str:
+        return f"Addressee({self.address!r}, key={self.key!r})"  # no secret stands in a log
 
 
 @dataclass(frozen=True)

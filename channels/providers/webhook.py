@@ -13,11 +13,10 @@ from django.utils.translation import gettext_lazy
 from standardwebhooks.webhooks import Webhook as Signer
 
 from channels.errors import Permanent, Throttled, Transient
+from channels.own_secrets import OF_CHANNEL, PREFIX
 
 from .base import Addressee, Capabilities, Message
 from .strangers import MAX_BATCH, StrangersProvider, said
-
-PREFIX = "whsec_"
 
 
 def check_secret(value: str) -> None:
@@ -80,6 +79,12 @@ def secrets_of(config: Mapping[str, Any]) -> list[str]:
     return [secret for name in ("signing_secret", "previous_secret") if (secret := config.get(name))]
 
 
+def secrets_for(config: Mapping[str, Any], one: Addressee) -> list[str]:
+    """The secrets that a message to one recipient is signed with: their own, or else the channel's."""
+    found = [secrets_of(config) if own == OF_CHANNEL else [own] for own in one.secrets or [OF_CHANNEL]]
+    return [secret for part in found for secret in part]
+
+
 def signed(body: str, key: str, secrets: Sequence[str]) -> dict[str, str]:
     """The headers of a message as it leaves now. `key` stays the same when it is sent again."""
     now = datetime.now(UTC)
@@ -100,7 +105,7 @@ class Webhook(StrangersProvider):
         body = message.parts["json"]
         try:
             status, content, _headers = self.post(
-                one.address, body.encode(), signed(body, one.key, secrets_of(self.config))
+                one.address, body.encode(), signed(body, one.key, secrets_for(self.config, one))
             )
         except Throttled as error:
             # One customer's server is not a provider that all share: the others need not wait for it.

@@ -1,9 +1,9 @@
 """Writes the demo company down. Its past goes through the same verbs as the present, under a clock set back."""
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from datetime import datetime, time, timedelta
+from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
 from unittest.mock import patch
 
@@ -16,7 +16,8 @@ from django.utils import timezone
 from guardian.shortcuts import assign_perm
 
 from channels import delivery
-from channels.models import Channel, Delivery, Dispatch, Recipient, Suppression
+from channels.models import Channel, Delivery, Dispatch, Notice, NoticeCount, Recipient, Suppression
+from channels.providers.base import Addressee, Message
 from channels.secrets import address_hash
 from feedback.models import SurveyAnswer
 from incidents import declaring, library, planning, publishing, roles
@@ -337,10 +338,35 @@ def outcomes(one: Dispatch, dice: random.Random) -> list[Delivery]:
                     at=at + timedelta(seconds=2 + n // 20),
                 )
             )
+    if one.channel.get_provider().capabilities.counted:
+        show_in_app(one, rows)
     one.batches.update(
         attempted_to=F("size"), done_to=F("size"), tries=1, done_at=at + timedelta(seconds=2 + len(rows) // 20)
     )
     return rows
+
+
+def show_in_app(one: Dispatch, rows: list[Delivery]) -> None:
+    """Keep the notices of a dispatch, as its channel does, and what browsers told of them."""
+    message = Message(one.content["parts"], one.locale, one.thread, f"dispatch-{one.pk}")
+    for row in rows:
+        row.provider_ref = delivery.send_own(
+            one.channel, message, Addressee("", key=f"{one.pk}-{row.recipient_id}")
+        ).ref
+    count_views(row.provider_ref for row in rows)
+
+
+def count_views(keys: Iterable[str]) -> None:
+    """What browsers told of these notices on their first day."""
+    dice = random.Random(13)
+    event = NoticeCount.Event
+    for notice in Notice.objects.filter(key__in=keys):
+        shown = dice.randint(1200, 1700) if notice.locale == "en" else dice.randint(500, 900)
+        counts = {event.SHOWN: shown, event.DISMISSED: round(shown * dice.uniform(0.2, 0.35))}
+        day = notice.at.astimezone(UTC).date()
+        NoticeCount.objects.bulk_create(
+            NoticeCount(notice=notice, day=day, event=name, count=n) for name, n in counts.items()
+        )
 
 
 def answer(incident: Incident, past: story.Past, start: datetime, dice: random.Random) -> None:
@@ -414,4 +440,5 @@ def begin_open(people: dict[str, User]) -> None:
             publishing.expand(one)
         for pk in Channel.objects.filter(enabled=True).values_list("pk", flat=True):
             delivery.run_channel(pk, seconds=30)
+    count_views(Notice.objects.filter(thread=incident.thread).values_list("key", flat=True))
     write(incident, second, start, people)

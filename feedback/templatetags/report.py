@@ -1,8 +1,11 @@
 """How the report's figures are written."""
 
+from collections.abc import Iterable
+
 from django import template
 
 from feedback import wording
+from feedback.reports import Reach
 from incidents.models import Severity, Stage
 
 register = template.Library()
@@ -10,6 +13,13 @@ register.filter("duration", wording.duration)
 register.filter("percent", wording.percent)
 register.filter("score", wording.score)
 register.filter("number", wording.number)
+register.filter("in_app", wording.in_app)
+
+
+@register.filter
+def counts_apps(channels: Iterable[Reach]) -> bool:
+    """Whether the readers' browsers tell of one of them."""
+    return any(reach.shown is not None for reach in channels)
 
 
 @register.filter

@@ -20,7 +20,7 @@ from django.utils.translation import gettext as _
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_http_methods, require_safe
 
-from channels import links
+from channels import links, own_secrets
 from channels.models import Medium, Recipient, Suppression
 from channels.views import veiled
 from incidents import confirming, subscribing
@@ -192,7 +192,12 @@ def confirm(request: HttpRequest, token: str) -> HttpResponse:
         if request.method == "POST" or one.confirmed_at:
             person = subscribing.confirm(one)
             return _see(links.manage_url(person.pk).removeprefix(settings.PORTAL_URL), request, done="confirmed")
-        context = {"shown": veiled(one.address), "wanted": confirming.in_words(one.wanted), "wording": one.wording}
+        context = {
+            "shown": veiled(one.address),
+            "wanted": confirming.in_words(one.wanted),
+            "wording": one.wording,
+            "signed": one.medium == Medium.WEBHOOK,
+        }
         return _render(request, "subscribe_confirm", context)
 
 
@@ -203,10 +208,9 @@ def manage(request: HttpRequest, token: str) -> HttpResponse:
     person = subscribing.subscriber(token)
     with translation.override(_asked(request) or person.locale):
         if request.method != "POST":
-            initial = {"locale": person.locale, "time_zone": person.time_zone}
-            form = ChoiceForm(initial=initial, zone=person.time_zone)
-            form.show(subscribing.wanted_by(person))
-            return _choice(request, person, form)
+            return _choice(request, person, _present(person))
+        if person.medium == Medium.WEBHOOK and (verb := _posted(request).get("secret")):
+            return _secret(request, person, verb)
         form = ChoiceForm(_posted(request), zone=person.time_zone)
         if not form.is_valid():
             return _choice(request, person, form, 422)
@@ -215,8 +219,30 @@ def manage(request: HttpRequest, token: str) -> HttpResponse:
         return _see(request.path, request, done="saved")
 
 
-def _choice(request: HttpRequest, person: Recipient, form: ChoiceForm, status: int = 200) -> HttpResponse:
+def _present(person: Recipient) -> ChoiceForm:
+    """What they hear about now."""
+    form = ChoiceForm(initial={"locale": person.locale, "time_zone": person.time_zone}, zone=person.time_zone)
+    form.show(subscribing.wanted_by(person))
+    return form
+
+
+def _secret(request: HttpRequest, person: Recipient, verb: str) -> HttpResponse:
+    """Show the secret that a webhook's messages are signed with, or (`new`) make one: a reload makes no other."""
+    if verb != "new":
+        return _choice(request, person, _present(person), secret=person.signing.get("secret", ""))
+    try:
+        person.renew_secret()
+    except own_secrets.TooMany as full:
+        return _choice(request, person, _present(person), 409, room_at=full.until)
+    return _see(request.path, request, done="secret")
+
+
+def _choice(request: HttpRequest, person: Recipient, form: ChoiceForm, status: int = 200, **said: Any) -> HttpResponse:
     context = {
+        "webhook": person.medium == Medium.WEBHOOK,
+        "own_secret": bool(person.signing),
+        "overlap_ends": own_secrets.overlap_ends(person.signing),
+        **said,
         "form": form,
         "shown": veiled(person.address),
         "stopped": Suppression.objects.filter(medium=person.medium, address_hash=person.address_hash).exists(),

@@ -1,5 +1,7 @@
 """Figures for managers, checked against an incident counted by hand."""
 
+import csv
+import io
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
@@ -331,12 +333,38 @@ def test_what_browsers_say_of_notices_in_apps_is_told_by_channel(client, django_
             for facts in reports.gather(Incident.objects.all())
         }
     apps = found[one.pk]["Product pages"]
-    assert (apps.shown, apps.closed, apps.closing_rate) == (600, 180, 0.3)
+    assert (apps.shown, apps.closed, apps.closing_rate, apps.first_shown) == (600, 180, 0.3, at(0).date())
     assert (found[other.pk]["Product pages"].shown, found[other.pk]["Product pages"].closed) == (42, 0)
     assert found[one.pk]["Mail"].shown is None
     client.force_login(User.objects.create_superuser("root"))
-    page = client.get(f"/admin/feedback/report/{one.pk}/")
-    assert "Browsers showed it 600 times; it was closed 180 times (30 %)." in page.content.decode()
+    page = client.get(f"/admin/feedback/report/{one.pk}/").content.decode()
+    seen = page[: page.index("As a table")]
+    assert "In the app: shown 600 times, dismissed 180 times (30 %), first on 2 Mar 2026." in seen
+    assert seen.count("times are counted, not people") == 1
+    assert "In the app: shown 642 times" in client.get("/admin/feedback/report/?period=all").content.decode()
+    lines = read(client.get(f"/admin/feedback/report/{one.pk}/csv/"))
+    assert [line[2:] for line in lines if line[1] == "Product pages" and "in the app" in line[0]] == [
+        ["600", "times, by browsers"],
+        ["180", "times, by browsers"],
+        ["30.00", "%"],
+        ["2026-03-02", "day (UTC)"],
+    ]
+    header, *rows = read(client.get("/admin/feedback/report/csv/?period=all"))
+    [row] = [row for row in rows if row[0] == str(one.pk)]
+    assert [row[header.index(f"In the app: {name}")] for name in ("times shown", "dismissed (%)")] == ["600", "30.00"]
+
+
+def read(response) -> list[list[str]]:
+    return list(csv.reader(io.StringIO(response.content.decode("utf-8-sig"))))
+
+
+def test_what_no_browser_has_shown_yet_is_said_so_and_without_such_a_channel_nothing_is():
+    assert wording.in_app(reports.Reach(shown=0, closed=0)) == (
+        "In the app: no browser has said yet that it showed a notice."
+    )
+    assert wording.in_app(reports.Reach(shown=1, closed=0)) == "In the app: shown 1 time, dismissed 0 times (0 %)."
+    assert reports.together([reports.Reach(reached=4)]).shown is None
+    assert reports.together([reports.Reach(reached=4), reports.Reach(shown=0, closed=0)]).shown == 0
 
 
 @pytest.mark.parametrize(

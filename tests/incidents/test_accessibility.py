@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
+from channels import own_secrets
 from channels.links import manage_url, unsubscribe_url
+from channels.models import Recipient
 from incidents import library, planning, subscribing
 from incidents.models import Incident, StatusPage
 from tests import make
@@ -63,6 +65,11 @@ def addresses() -> list[str]:
     say(now, "identified")
     [person] = make.recipients(1, checkout)
     stop, own = unsubscribe_url(person.pk), manage_url(person.pk)
+    hooks = []
+    for n, signing in enumerate([own_secrets.renewed(own_secrets.begun()), {}]):
+        address, at = f"https://example.com/{n}", timezone.now()
+        hook = Recipient.objects.create(medium="webhook", address=address, confirmed_at=at, signing=signing)
+        hooks.append(manage_url(hook.pk))
     make.channel()
     make.channel("outbox_sms")
     push = {"vapid_private_secret": "A" * 42 + "E"}
@@ -88,7 +95,7 @@ def addresses() -> list[str]:
         "/subscribe/sent/",
         "/subscribe/confirm/forged/",
         confirm[confirm.index("/subscribe/") :],
-        own[own.index("/subscription/") :],
+        *(one[one.index("/subscription/") :] for one in (own, *hooks)),
         "/survey/forged/",
     ]
 
