@@ -25,7 +25,6 @@ TOGETHER = {
     "tests/test_worker.py": "worker",
     "tests/test_queue.py": "queue",
     "tests/incidents/test_compose_browser.py": "compose",
-    "tests/channels/test_in_app_browser.py": "in-app",
 }
 # The real hasher is slow on purpose; a test makes many people.
 QUICK = ["django.contrib.auth.hashers.MD5PasswordHasher"]

@@ -71,39 +71,33 @@ def product(live_server: Any) -> Iterator[Callable[..., str]]:
     server.close()
 
 
-@pytest.fixture(scope="module")
-def browser(chromium: str) -> Iterator[Any]:
-    """One for all tests of this file, which one process runs in a row (conftest): to start it takes a second."""
+@pytest.fixture
+def reader(chromium: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Any]]:
+    """Open windows; at the end none of them may have met an error or a violation of the page's policy."""
     from playwright.sync_api import sync_playwright
 
-    with pytest.MonkeyPatch.context() as patch, sync_playwright() as playwright:
-        # Playwright's own loop runs in this thread, and Django takes that for an asynchronous view.
-        patch.setitem(os.environ, "DJANGO_ALLOW_ASYNC_UNSAFE", "1")
-        yield playwright.chromium.launch(executable_path=chromium, args=FLAGS)
-
-
-@pytest.fixture
-def reader(browser: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Any]]:
-    """Open windows; at the end none of them may have met an error or a violation of the page's policy."""
+    # Playwright's own loop runs in this thread, and Django takes that for an asynchronous view.
+    monkeypatch.setitem(os.environ, "DJANGO_ALLOW_ASYNC_UNSAFE", "1")
     monkeypatch.setattr(counting, "tally", Tally())
-    windows = []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
+        windows = []
 
-    def open_window(init: str = "", **options: Any) -> Any:
-        context = browser.new_context(**{"locale": "en-GB", "viewport": {"width": 1280, "height": 800}, **options})
-        context.set_default_timeout(10_000)
-        page: Any = context.new_page()
-        page.problems = []
-        page.on("console", lambda said: page.problems.append(said.text) if is_problem(said) else None)
-        page.on("pageerror", lambda error: page.problems.append(str(error)))
-        page.add_init_script(WATCH + init)
-        page.clock.install()
-        windows.append(page)
-        return page
+        def open_window(init: str = "", **options: Any) -> Any:
+            context = browser.new_context(**{"locale": "en-GB", "viewport": {"width": 1280, "height": 800}, **options})
+            context.set_default_timeout(10_000)
+            page: Any = context.new_page()
+            page.problems = []
+            page.on("console", lambda said: page.problems.append(said.text) if is_problem(said) else None)
+            page.on("pageerror", lambda error: page.problems.append(str(error)))
+            page.add_init_script(WATCH + init)
+            page.clock.install()
+            windows.append(page)
+            return page
 
-    yield open_window
-    found = [page.problems + page.evaluate("window.violations") for page in windows]
-    for page in windows:
-        page.context.close()
+        yield open_window
+        found = [page.problems + page.evaluate("window.violations") for page in windows]
+        browser.close()
     assert found == [[] for _page in found]
 
 
