@@ -169,10 +169,7 @@ def known_attributes() -> list[str]:
     # What a browser's push needs is no attribute that anybody chooses by.
     latest = PEOPLE.exclude(attributes={}).exclude(medium=Medium.WEBPUSH).order_by("-pk").values("attributes")[:SAMPLE]
     sql, params = latest.query.sql_with_params()
-    each, source = (
-        "key",
-        f"({sql}) AS latest, json_each(latest.attributes) WHERE json_type(latest.attributes) = 'object'",
-    )
+    each, source = "key", f"({sql}) AS latest, json_each(attributes) WHERE json_type(attributes) = 'object'"
     if connection.vendor == "postgresql":
         only = "CASE jsonb_typeof(attributes) WHEN 'object' THEN attributes ELSE '{}' END"
         each, source = f"jsonb_object_keys({only})", f"({sql}) AS latest"

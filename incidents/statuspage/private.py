@@ -65,7 +65,6 @@ def unshared(response: R) -> R:
     """Between the portal and one reader: no cache in between keeps it, no search engine lists it."""
     response["Cache-Control"] = "private, no-cache"
     response["X-Robots-Tag"] = "noindex, nofollow"
-    response["Referrer-Policy"] = "same-origin"
     return response
 
 
@@ -89,7 +88,6 @@ class Login(LoginView):
     """For readers of private pages, staff or not."""
 
     template_name = "statuspage/private_login.html"
-    redirect_authenticated_user = False
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
         chosen = language(request)
@@ -101,4 +99,4 @@ class Login(LoginView):
         return unshared(response)
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
-        return {**super().get_context_data(**kwargs), **page_context(self.request, EVERYBODY), "closed": True}
+        return {**super().get_context_data(**kwargs), **page_context(self.request), "closed": True}
