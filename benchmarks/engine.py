@@ -14,7 +14,7 @@ django.setup()
 
 from django.db import connection  # noqa: E402 - Django first
 
-from channels import delivery  # noqa: E402
+from channels import delivery, worker  # noqa: E402
 from channels.models import Dispatch, Recipient  # noqa: E402
 
 from . import null  # noqa: E402
@@ -54,6 +54,8 @@ def peak_rss() -> int:
 if __name__ == "__main__":
     null.register()
     connection.ensure_connection()
+    # As channels.worker does.
+    worker.stand_back()
     gc.collect()
-    gc.freeze()  # as channels.worker does
+    gc.freeze()
     answer_lines({"expand": expand, "send": send})

@@ -40,6 +40,7 @@ START_SECONDS = 10  # what a start may take on a busy machine
 LONGEST_PAUSE_SECONDS = 30
 STEADY_SECONDS = 60  # a cluster that lived this long was well: the next restart is immediate again
 PR_SET_PDEATHSIG = 1
+NICE = 5  # a third of a web server's share where both want the processor; all of it where nobody else does
 
 
 class Supervisor:
@@ -266,8 +267,21 @@ def run_cluster() -> None:
     if sys.platform == "linux":
         # A supervisor killed outright must not leave its cluster behind.
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    stand_back()
     _load()
     Cluster().start()
+
+
+def stand_back() -> None:
+    """Let the web server go first: a reader waits for one page, and a million messages for their provider.
+
+    Linux weighs whole sessions against each other and niceness only within one (sched(7), autogroup), so the session
+    says it too.
+    """
+    with suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, 0, NICE)
+    with suppress(OSError):  # no Linux, or another way of sharing: then a unit's CPUWeight says it
+        Path("/proc/self/autogroup").write_text(str(NICE))
 
 
 def _load() -> None:
