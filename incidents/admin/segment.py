@@ -19,7 +19,7 @@ from incidents.models import AudienceSegment, Incident, IncidentUpdate
 from incidents.models.segment import MOST_CONDITIONS, NAME, Is, checked, in_words, matching
 
 from . import preview
-from .plan import HistoryAdmin
+from .history import HistoryAdmin
 
 PEOPLE = Recipient.objects.exclude(medium=Medium.BROADCAST)  # one stands for everybody
 KNOWN = 200  # attributes that are offered

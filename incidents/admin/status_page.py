@@ -22,7 +22,7 @@ from incidents.models import Component, StatusPage
 from incidents.statuspage.private import scope_of
 
 from . import glance
-from .plan import HistoryAdmin
+from .history import HistoryAdmin
 
 # Days that a link opens a page; 0 is for ever.
 LASTS = [

@@ -6,7 +6,7 @@ from django.test import Client
 from django.urls import reverse
 
 from incidents import roles
-from incidents.admin.plan import sample_values
+from incidents.admin.template import sample_values
 from incidents.models import CommunicationPlan, Component, MessageTemplate, Scenario
 from incidents.rendering import VARIABLES
 from tests import make

@@ -1,0 +1,96 @@
+"""Scenarios, and the words prepared for them."""
+
+from typing import Any
+
+from django.conf import settings
+from django.contrib import admin
+from django.db.models import Count, QuerySet
+from django.http import HttpRequest
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from commsportal.admin import PortalModelAdmin
+from incidents import rendering
+from incidents.models import OVER, WORDS, MessageTemplate, Scenario
+
+from .history import HistoryAdmin
+
+
+@admin.register(Scenario)
+class ScenarioAdmin(PortalModelAdmin):
+    list_display = ["name", "description", "templates_written"]
+    search_fields = ["name", "description"]
+    prepopulated_fields = {"slug": ["name"]}
+    fields = ["name", "slug", "description", "maintenance", "position"]
+    ordering = ["position", "name"]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Scenario]:
+        return super().get_queryset(request).annotate(written=Count("templates"))
+
+    @admin.display(description=gettext_lazy("templates"), ordering="written")
+    def templates_written(self, scenario: Scenario) -> str:
+        of = len(scenario.stages) * len(settings.LANGUAGES)
+        return _("%(written)s of %(of)s") % {"written": scenario.written, "of": of}  # type: ignore[attr-defined]
+
+
+@admin.register(MessageTemplate)
+class MessageTemplateAdmin(HistoryAdmin):
+    """The words, with what may stand in {{ }} beside them and how they read on sample values below."""
+
+    list_display = ["scenario", "stage", "locale", "subject", "updated_at"]
+    list_display_links = ["scenario", "subject"]
+    list_filter = ["scenario", "stage", "locale"]
+    search_fields = ["subject", "issue", "impact", "scenario__name"]
+    list_select_related = ["scenario"]
+    readonly_fields = ["placeholders", "sample"]
+    fieldsets = [
+        (None, {"fields": ["scenario", "stage", "locale"]}),
+        (gettext_lazy("Placeholders"), {"fields": ["placeholders"]}),
+        (gettext_lazy("Words"), {"fields": list(WORDS)}),
+        (gettext_lazy("As customers would read it"), {"fields": ["sample"]}),
+    ]
+
+    def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        field = super().formfield_for_dbfield(db_field, request, **kwargs)
+        if field is not None and db_field.name in WORDS and db_field.name != "subject":
+            field.widget.attrs["rows"] = 3
+        return field
+
+    @admin.display(description=gettext_lazy("what you may write"))
+    def placeholders(self, template: MessageTemplate) -> SafeString:
+        rows = ((name, meaning) for name, meaning in rendering.VARIABLES.items())
+        listed = format_html_join("", "<dt><code>{{{{ {} }}}}</code></dt><dd>{}</dd>", rows)
+        return format_html('<dl class="cp-facts cp-small cp">{}</dl>', listed)
+
+    @admin.display(description=gettext_lazy("saved words on sample values"))
+    def sample(self, template: MessageTemplate) -> SafeString | str:
+        if not template.pk:
+            return _("Save it to see it on sample values.")
+        filled = {field: rendering.fill(text, sample_values()) for field, text in template.words().items()}
+        found = rendering.sections(filled, template.locale, over=template.stage in OVER)
+        parts = [(heading, rendering.markdown(body)) for heading, body in found]
+        body = format_html_join("", "<h4>{}</h4>{}", ((heading, SafeString(html)) for heading, html in parts))
+        short = [(WORDS[f], filled[f]) for f in ("sms", "post") if filled[f]]
+        rest = format_html_join("", "<h4>{}</h4><p>{}</p>", short)
+        return format_html(
+            '<div class="cp-words cp"><p class="cp-strong">{}</p>{}{}</div>', filled["subject"], body, rest
+        )
+
+
+def sample_values() -> dict[str, str]:
+    """A value for each placeholder, for a template that belongs to no incident yet."""
+    return {
+        "organisation": settings.PORTAL_NAME,
+        "title": _("Checkout: partial outage"),
+        "components": _("Checkout and Payments API"),
+        "state": _("partial outage"),
+        "started": "14:05 CET",
+        "resolved": "16:20 CET",
+        "next_update": "15:00 CET",
+        "expected_resolution": "16:30 CET",
+        "begins": _("12 December, 22:00 CET"),
+        "ends": _("13 December, 02:00 CET"),
+        "status_url": f"{settings.PORTAL_URL}/incidents/…/",
+    }
