@@ -21,6 +21,8 @@ from incidents.models import OVER, Decision, Incident, IncidentComponent, Incide
 
 from .models import QUESTIONS, SurveyAnswer
 
+FIRST_MINUTES = "plan_version__content__first_update_minutes"
+UPDATE_MINUTES = "plan_version__content__update_minutes"
 # What an incident without a plan (imported history) is measured against.
 DEFAULT_MINUTES = 30
 # Up to this many days a trend is shown by week, then by month.
@@ -237,7 +239,7 @@ def gather(incidents: QuerySet[Any], now: datetime | None = None) -> list[Incide
     rows = incidents.order_by("-started_at", "-pk").values(
         *("pk", "uid", "title", "severity", "stage", "maintenance", "imported_from"),
         *("started_at", "declared_at", "resolved_at", "next_update_at"),
-        *("plan__name", "plan__first_update_minutes", "plan__update_minutes"),
+        *("plan__name", FIRST_MINUTES, UPDATE_MINUTES),
     )
     components = _components(chosen)
     published = _published(chosen)
@@ -263,9 +265,9 @@ def _facts(
     channels: list[Reach],
     survey: Survey,
 ) -> IncidentFacts:
-    assumed = row["plan__name"] is None
-    interval = 60.0 * (DEFAULT_MINUTES if assumed else row["plan__update_minutes"])
-    first_allowed = 60.0 * (DEFAULT_MINUTES if assumed else row["plan__first_update_minutes"])
+    assumed = row[FIRST_MINUTES] is None
+    interval = 60.0 * (DEFAULT_MINUTES if assumed else row[UPDATE_MINUTES])
+    first_allowed = 60.0 * (DEFAULT_MINUTES if assumed else row[FIRST_MINUTES])
     imported = row["imported_from"] is not None
     declared_at = None if imported else row["declared_at"]
     start, judged = row["started_at"], not row["maintenance"]

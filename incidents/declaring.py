@@ -23,6 +23,8 @@ from .models import (
     IncidentComponent,
     IncidentRole,
     IncidentUpdate,
+    PlanVersion,
+    Role,
     Scenario,
     Stage,
 )
@@ -50,6 +52,7 @@ def declare(
             severity=severity,
             scenario=scenario,
             plan=plan,
+            plan_version=plan.current() if plan else None,
             started_at=started_at or timezone.now(),
             declared_by=by,
         )
@@ -72,12 +75,11 @@ def check_may_declare(by: Any, components: Iterable[Component]) -> None:
 
 
 def fill_roles(incident: Incident) -> None:
-    if incident.plan is None:
-        return
-    first: dict[str, IncidentRole] = {}
-    for one in incident.plan.roles.select_related("user").filter(user__is_active=True):
-        first.setdefault(one.role, IncidentRole(incident=incident, role=one.role, user=one.user))
-    IncidentRole.objects.bulk_create(first.values())
+    plan = incident.plan_version
+    asked = {role: plan.people(role) for role in Role} if plan else {}
+    IncidentRole.objects.bulk_create(
+        IncidentRole(incident=incident, role=role, user=people[0]) for role, people in asked.items() if people
+    )
 
 
 def start_draft(
@@ -96,7 +98,9 @@ def start_draft(
     """
     with transaction.atomic():
         incident = (
-            Incident.objects.select_for_update(of=("self",), no_key=True).select_related("plan").get(pk=incident.pk)
+            Incident.objects.select_for_update(of=("self",), no_key=True)
+            .select_related("plan_version")
+            .get(pk=incident.pk)
         )
         stage = stage or incident.stage
         pending = incident.updates.filter(status__in=IncidentUpdate.PENDING, publish_at=publish_at).first()
@@ -112,7 +116,7 @@ def start_draft(
             component_states = _last_states(incident)
             if stage in OVER:
                 component_states = dict.fromkeys(component_states, ComponentStatus.OPERATIONAL)
-        plan = incident.plan
+        plan = incident.plan_version
         # A follow-up, or a second resolution, does not ask the same people again.
         asked = incident.updates.filter(status=IncidentUpdate.Status.PUBLISHED, ask_feedback=True).exists()
         update = IncidentUpdate(
@@ -129,10 +133,10 @@ def start_draft(
         )
         update._check_may("write", by)
         update.save()
-        locales = plan.locales if plan and plan.locales else [settings.LANGUAGE_CODE]
+        locales = plan.locales(stage) if plan else [settings.LANGUAGE_CODE]
         if plan:
-            update.channels.set(one for one in plan.channels.filter(enabled=True) if not one.is_page)
-        update.segments.set(segments(incident))
+            update.channels.set(plan.channels(stage))
+        update.segments.set(segments(incident, stage))
         rendering.write_draft(update, locales)
         update._record(by, Decision.Verb.DRAFT)
     return update
@@ -143,13 +147,19 @@ def _expected(incident: Incident, stage: str) -> datetime | None:
     return None if stage in OVER and not incident.maintenance else incident.expected_resolution_at
 
 
-def segments(incident: Incident) -> list[AudienceSegment]:
-    """Whom the last words were for, so that who heard the beginning hears the end; before that, the plan's."""
+def segments(incident: Incident, stage: str) -> list[AudienceSegment]:
+    """Whom the last words were for, so that who heard the beginning hears the end; before that, the plan's.
+
+    Where the plan has segments of their own for the stage, those.
+    """
+    plan = incident.plan_version
+    if plan and plan.differs(stage, "segments"):
+        return plan.segments(stage)
     said = incident.updates.filter(status=IncidentUpdate.Status.PUBLISHED, imported=False)
     last = said.order_by("-published_at", "-number").first()
     if last:
         return list(last.segments.all())
-    return list(incident.plan.segments.all()) if incident.plan else []
+    return plan.segments(stage) if plan else []
 
 
 def _last_states(incident: Incident) -> dict[str, str]:
@@ -167,7 +177,7 @@ def _states_of_work(incident: Incident, stage: str) -> dict[str, str]:
     return {str(one.component_id): str(state) for one in incident.incident_components.all()}
 
 
-def next_promise(plan: CommunicationPlan | None) -> datetime:
+def next_promise(plan: PlanVersion | None) -> datetime:
     """When to promise the next update: the plan's interval from now, rounded up to five minutes."""
     at = timezone.now() + timedelta(minutes=plan.update_minutes if plan else 30)
     return (at + timedelta(minutes=5 - at.minute % 5 if at.minute % 5 else 0)).replace(second=0, microsecond=0)

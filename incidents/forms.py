@@ -133,9 +133,11 @@ class ComposeForm(forms.Form):
     def __init__(self, update: IncidentUpdate, data: Any = None) -> None:
         self.update = update
         renditions = {r.locale: r for r in update.renditions.select_related("template")}
-        plan = update.incident.plan
+        plan = update.incident.plan_version
         # The plan's first language is the default one and comes first; what is written already is never dropped.
-        self.locales = list(dict.fromkeys([*(plan.locales if plan else []), *renditions])) or [update.default_locale]
+        self.locales = list(dict.fromkeys([*(plan.locales(update.stage) if plan else []), *renditions])) or [
+            update.default_locale
+        ]
         self.renditions = [renditions.get(one) or Rendition(update=update, locale=one) for one in self.locales]
         ids = [int(key) for key in update.component_states]
         self.components = list(Component.objects.filter(Q(incidents=update.incident_id) | Q(pk__in=ids)).distinct())

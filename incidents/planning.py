@@ -58,12 +58,14 @@ def plan_maintenance(
     _check_subject(chosen, title)
     _check_window(starts_at, ends_at, reminder)
     scenario = Scenario.objects.filter(maintenance=True).first()
+    plan = CommunicationPlan.choose(chosen, Severity.SEV4)
     with transaction.atomic():
         incident = Incident.objects.create(
             title=one_line(title),
             severity=Severity.SEV4,
             scenario=scenario,
-            plan=CommunicationPlan.choose(chosen, Severity.SEV4),
+            plan=plan,
+            plan_version=plan.current() if plan else None,
             maintenance=True,
             stage=Stage.SCHEDULED,
             started_at=starts_at,
@@ -165,7 +167,7 @@ def _publish_one(pk: int, incident: int) -> bool:
         Incident.objects.select_for_update(no_key=True).get(pk=incident)  # in the order in which publish() locks
         update = (
             IncidentUpdate.objects.select_for_update(of=("self",))
-            .select_related("incident__plan", "released_by")
+            .select_related("incident__plan_version", "released_by")
             .filter(pk=pk, status=Status.APPROVED, publish_at__lte=timezone.now(), hold_reason__isnull=True)
             .first()
         )
@@ -273,12 +275,12 @@ def people_to_tell(incident: Incident) -> int:
     """How many people the notice of another time goes to, as the plan of the incident stands."""
     if incident.published_at is None:
         return 0
-    plan = incident.plan
-    channels = [one for one in plan.channels.filter(enabled=True) if not one.is_page] if plan else []
+    plan = incident.plan_version
+    channels = plan.channels(incident.stage) if plan else []
     states = {str(pk): "" for pk in incident.incident_components.values_list("component", flat=True)}
     draft = IncidentUpdate(incident=incident, stage=incident.stage, component_states=states)
-    locales = (plan and plan.locales) or [settings.LANGUAGE_CODE]
-    return publishing.reach(draft, channels, locales, declaring.segments(incident)).total
+    locales = plan.locales(incident.stage) if plan else [settings.LANGUAGE_CODE]
+    return publishing.reach(draft, channels, locales, declaring.segments(incident, incident.stage)).total
 
 
 def move_maintenance(
@@ -299,7 +301,11 @@ def move_maintenance(
     Raises NotAllowed, WrongState, Refused.
     """
     with transaction.atomic():
-        me = Incident.objects.select_for_update(of=("self",), no_key=True).select_related("plan").get(pk=incident.pk)
+        me = (
+            Incident.objects.select_for_update(of=("self",), no_key=True)
+            .select_related("plan_version")
+            .get(pk=incident.pk)
+        )
         check_may_move(me, by)
         was = planned_window(me)
         if seen is not None and seen != was:
@@ -412,7 +418,11 @@ def cancel_maintenance(incident: Incident, by: Any, reason: str) -> IncidentUpda
     If they were told nothing, it is closed, and None is returned. Raises NotAllowed, WrongState, Refused (no reason).
     """
     with transaction.atomic():
-        me = Incident.objects.select_for_update(of=("self",), no_key=True).select_related("plan").get(pk=incident.pk)
+        me = (
+            Incident.objects.select_for_update(of=("self",), no_key=True)
+            .select_related("plan_version")
+            .get(pk=incident.pk)
+        )
         if not me.may_dismiss(by):
             raise NotAllowed(_("%(who)s may not cancel this maintenance.") % {"who": name_of(by)})
         if not me.maintenance or me.stage != Stage.SCHEDULED:

@@ -382,7 +382,7 @@ def dispatch(update: IncidentUpdate) -> None:
     manifest = update.manifest or {}
     if manifest_hash(manifest) != update.approved_hash:
         raise Refused(_("The content is not what was approved. Nothing was sent."))
-    plan = update.incident.plan
+    plan = update.incident.plan_version
     for message in manifest["messages"]:
         survey = message["purpose"] == Dispatch.Purpose.SURVEY
         delay = timedelta(minutes=plan.survey_delay_minutes if survey and plan else 0)
@@ -406,7 +406,9 @@ def expand(one: Dispatch, first: Callable[[], object] | None = None) -> int:
 
     `first` is called when the first of them can be written to.
     """
-    update = IncidentUpdate.objects.select_related("incident__plan").get(pk=int(one.source.removeprefix("update:")))
+    update = IncidentUpdate.objects.select_related("incident__plan_version").get(
+        pk=int(one.source.removeprefix("update:"))
+    )
     locales = list((update.manifest or {})["page"])
     people = audience(
         update.incident,

@@ -197,10 +197,10 @@ def _declare(request: HttpRequest, data: dict[str, Any]) -> HttpResponse:
     incident = declaring.declare(
         request.user, data["title"], data["components"], data["severity"], data["scenario"], data["started_at"]
     )
-    if incident.plan:
+    if plan := incident.plan_version:
         held = "; ".join(f"{role}: {who}" for role, who in glance.held_roles(incident))
         told = _("Declared. First update within %(minutes)s minutes (plan “%(plan)s”).") % {
-            "minutes": incident.plan.first_update_minutes,
+            "minutes": plan.first_update_minutes,
             "plan": incident.plan,
         }
         messages.success(request, f"{told} {held or _('The plan names nobody for the roles.')}")

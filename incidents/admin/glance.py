@@ -115,7 +115,7 @@ def with_story(incidents: Any) -> Any:
     last = published.filter(incident=OuterRef("incident")).order_by("-published_at", "-number").values("pk")[:1]
     talk = IncidentUpdate.objects.filter(Q(status__in=IncidentUpdate.PENDING) | Q(pk=Subquery(last)))
     return (
-        incidents.select_related("plan", "scenario")
+        incidents.select_related("plan", "plan_version", "scenario")
         .annotate(told_at=Max("updates__published_at", filter=Q(updates__status=IncidentUpdate.Status.PUBLISHED)))
         .prefetch_related(
             "roles__user",

@@ -232,8 +232,12 @@ class IncidentAdmin(ReadOnlyAdmin):
         linked: dict[int, list[IncidentTicket]] = {}
         for one in incident.tickets.select_related("recipient"):
             linked.setdefault(one.channel_id if one.channel_id in by_pk else 0, []).append(one)
-        source = pending or incident.plan
-        used = set(source.channels.values_list("pk", flat=True)) if linked and source else set()
+        plan = incident.plan_version
+        used: set[int] = set()
+        if linked and pending:
+            used = set(pending.channels.values_list("pk", flat=True))
+        elif linked and plan:
+            used = {one.pk for one in plan.channels(incident.stage)}
         rows = [
             {"name": by_pk[pk].name if pk else _("A help desk that is gone"), "tickets": found, "idle": pk not in used}
             for pk, found in linked.items()

@@ -4,20 +4,21 @@ from typing import Any
 
 from django import forms
 from django.conf import settings
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.contrib.auth import get_user_model
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
-from unfold.admin import TabularInline
+from django.utils.translation import gettext_lazy, ngettext
+from unfold.admin import StackedInline, TabularInline
 from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget, UnfoldAdminSelectWidget
 
-from incidents.models import CommunicationPlan, PlanRole, Role, Severity
+from incidents.models import CommunicationPlan, Incident, PlanRole, PlanStage, Role, Severity
 
 from . import glance
 from .history import HistoryAdmin
 from .incident import badge
+from .plan_version import versions_in_words
 
 
 class PersonField(forms.ModelChoiceField):
@@ -106,12 +107,71 @@ class PlanForm(forms.ModelForm):
         return data
 
 
+class PartOfPlan:
+    """An inline that whoever may change plans may change: a part of the plan, with no permission of its own."""
+
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return request.user.has_perm("incidents.view_communicationplan") or self._may(request)
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return self._may(request)
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return self._may(request)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return self._may(request)
+
+    def _may(self, request: HttpRequest) -> bool:
+        return any(request.user.has_perm(f"incidents.{verb}_communicationplan") for verb in ("add", "change"))
+
+
+class StageForm(forms.ModelForm):
+    locales = forms.MultipleChoiceField(
+        label=gettext_lazy("Languages"),
+        choices=settings.LANGUAGES,
+        required=False,
+        widget=UnfoldAdminCheckboxSelectMultipleWidget,
+        help_text=gettext_lazy("None ticked: those of the plan."),
+    )
+
+    class Meta:
+        model = PlanStage
+        fields = ["stage", "channels", "segments", "locales"]
+
+    def clean(self) -> dict[str, Any]:
+        data = super().clean() or {}
+        if not self.errors and not any(data.get(one) for one in ("channels", "segments", "locales")):
+            self.add_error("channels", _("Say what is different at this stage, or remove the row."))
+        return data
+
+
+class PlanStageInline(PartOfPlan, StackedInline):
+    """Rows for the stages at which we speak otherwise than the plan says."""
+
+    model = PlanStage
+    form = StageForm
+    extra = 0
+    verbose_name = gettext_lazy("stage")
+    verbose_name_plural = gettext_lazy("What is different at a stage")
+
+    def formfield_for_manytomany(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        kwargs["widget"] = UnfoldAdminCheckboxSelectMultipleWidget()
+        field = super().formfield_for_manytomany(db_field, request, **kwargs)
+        if field is not None:
+            field.help_text = _("None ticked: those of the plan.")
+        return field
+
+
 @admin.register(CommunicationPlan)
 class CommunicationPlanAdmin(HistoryAdmin):
+    """Every change is a new version; incidents that are open keep theirs."""
+
     form = PlanForm
+    change_form_after_template = "admin/incidents/communicationplan/versions.html"
     list_display = ["name", "covers", "promise", "languages", "roles_held"]
     search_fields = ["name"]
-    inlines = [PlanRoleInline]
+    inlines = [PlanRoleInline, PlanStageInline]
     fieldsets = [
         (None, {"fields": ["name"]}),
         (gettext_lazy("When it applies"), {"fields": ["component_groups", "severities"]}),
@@ -140,6 +200,26 @@ class CommunicationPlanAdmin(HistoryAdmin):
         if field is not None:
             field.help_text = db_field.help_text  # without "hold down Control": these are boxes
         return field
+
+    def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
+        super().save_related(request, form, formsets, change)
+        plan = form.instance
+        version = plan.current(request.user)
+        others = Incident.objects.open().filter(plan=plan).exclude(plan_version=version).count()
+        if change and version.number > 1 and others:
+            text = ngettext(
+                "This is version %(number)s now. %(n)d open incident goes on with the version that it began with.",
+                "This is version %(number)s now. %(n)d open incidents go on with the version that they began with.",
+                others,
+            )
+            messages.info(request, text % {"number": version.number, "n": others})
+
+    def changeform_view(
+        self, request: HttpRequest, object_id: str | None = None, form_url: str = "", extra_context: Any = None
+    ) -> Any:
+        plan = self.get_object(request, object_id) if object_id else None
+        shown = {"versions": versions_in_words(plan, request.user) if plan else []}
+        return super().changeform_view(request, object_id, form_url, {**(extra_context or {}), **shown})
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[CommunicationPlan]:
         return super().get_queryset(request).prefetch_related("component_groups", "roles__user")

@@ -6,7 +6,7 @@ from django import forms
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.db import connection
-from django.db.models import Count
+from django.db.models import Count, Q
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.urls import URLPattern, path
 from django.utils.translation import gettext as _
@@ -15,7 +15,7 @@ from django.views.decorators.http import require_POST
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
 
 from channels.models import Medium, Recipient, Suppression
-from incidents.models import AudienceSegment, Incident, IncidentUpdate
+from incidents.models import AudienceSegment, CommunicationPlan, Incident, IncidentUpdate, PlanVersion
 from incidents.models.segment import MOST_CONDITIONS, NAME, Is, checked, in_words, matching
 
 from . import preview
@@ -152,16 +152,18 @@ class SegmentAdmin(HistoryAdmin):
 
 def used_by(segment: AudienceSegment, user: Any) -> list[str]:
     """What would write to more people without it: plans, and incidents whose next words go where the last ones went."""
-    plans = segment.communicationplan_set.values_list("name", flat=True)
+    plans = CommunicationPlan.objects.filter(Q(segments=segment) | Q(stages__segments=segment)).distinct()
     chosen = IncidentUpdate.objects.filter(segments=segment)
     waiting = chosen.filter(status__in=IncidentUpdate.PENDING).values("incident")
-    going_on = Incident.objects.open().filter(pk__in=chosen.values("incident")) | Incident.objects.filter(
-        pk__in=waiting
-    )
+    led = PlanVersion.objects.filter(incidents__in=Incident.objects.open())  # each as its plan stood then
+    led_by = [one.pk for one in led.distinct() if segment.pk in one.all_segments()]
+    going_on = Incident.objects.open().filter(
+        Q(pk__in=chosen.values("incident")) | Q(plan_version__in=led_by)
+    ) | Incident.objects.filter(pk__in=waiting)
     seen = list(going_on.for_user(user).values_list("title", flat=True))
     more = going_on.count() - len(seen)
     rest = [ngettext("%(n)d other incident", "%(n)d other incidents", more) % {"n": more}] if more else []
-    return [*plans, *seen, *rest]
+    return [*(str(plan) for plan in plans), *seen, *rest]
 
 
 def known_attributes() -> list[str]:

@@ -41,7 +41,12 @@ class IncidentUpdateAdmin(ReadOnlyAdmin):
     list_per_page = 50
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        return super().get_queryset(request).select_related("incident__plan", "author").prefetch_related("renditions")
+        return (
+            super()
+            .get_queryset(request)
+            .select_related("incident__plan_version", "author")
+            .prefetch_related("renditions")
+        )
 
     def scoped(self, request: HttpRequest, pk: int) -> IncidentUpdate:
         """The update, if this person may know of it. Raises PermissionDenied (no role) or Http404 (not theirs)."""

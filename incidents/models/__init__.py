@@ -8,7 +8,7 @@ from .component import (
 from .decision import Decision
 from .incident import Incident, IncidentComponent, IncidentRole
 from .picture import UpdatePicture
-from .plan import CommunicationPlan, MessageTemplate, PlanRole, Role, Scenario
+from .plan import CommunicationPlan, MessageTemplate, PlanRole, PlanStage, PlanVersion, Role, Scenario
 from .segment import AudienceSegment
 from .status_page import StatusPage
 from .subscriber_import import SubscriberImport
@@ -49,6 +49,8 @@ __all__ = [
     "IncidentUpdate",
     "MessageTemplate",
     "PlanRole",
+    "PlanStage",
+    "PlanVersion",
     "Rendition",
     "Role",
     "Scenario",

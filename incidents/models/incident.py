@@ -13,7 +13,7 @@ from django.utils.translation import gettext_lazy as _
 from incidents.errors import NotAllowed, Refused, WrongState
 
 from .component import OPERATE, VIEW, Component
-from .plan import CommunicationPlan, Role, Scenario
+from .plan import CommunicationPlan, PlanVersion, Role, Scenario
 from .words import BADNESS, IMPACT, OVER, ComponentStatus, Severity, Stage, new_uid
 
 
@@ -47,6 +47,10 @@ class Incident(models.Model):
     severity = models.CharField(_("severity"), max_length=8, choices=Severity, default=Severity.SEV2)
     scenario = models.ForeignKey(Scenario, on_delete=models.PROTECT, null=True, blank=True, verbose_name=_("scenario"))
     plan = models.ForeignKey(CommunicationPlan, on_delete=models.PROTECT, null=True, blank=True, verbose_name=_("plan"))
+    # As the plan stood when the incident was declared: later edits are for later incidents.
+    plan_version = models.ForeignKey(
+        PlanVersion, on_delete=models.PROTECT, null=True, blank=True, related_name="incidents", editable=False
+    )
     components: "models.ManyToManyField[Component, IncidentComponent]" = models.ManyToManyField(
         Component, through="IncidentComponent", related_name="incidents"
     )
@@ -117,11 +121,12 @@ class Incident(models.Model):
             return self._maintenance_due()
         if self.published_at and self.next_update_at:
             return self.next_update_at
-        if self.plan is None:
+        plan = self.plan_version
+        if plan is None:
             return None
         if self.published_at is None:
-            return self.declared_at + timedelta(minutes=self.plan.first_update_minutes)
-        return (last_told or self.published_at) + timedelta(minutes=self.plan.update_minutes)
+            return self.declared_at + timedelta(minutes=plan.first_update_minutes)
+        return (last_told or self.published_at) + timedelta(minutes=plan.update_minutes)
 
     def _maintenance_due(self) -> datetime | None:
         """Planned work owes nothing before it is announced; then its start, then what it promised, else its end."""

@@ -149,8 +149,8 @@ class IncidentUpdate(models.Model):
 
     @property
     def default_locale(self) -> str:
-        plan = self.incident.plan
-        return plan.locales[0] if plan and plan.locales else settings.LANGUAGE_CODE
+        plan = self.incident.plan_version
+        return plan.locales(self.stage)[0] if plan else settings.LANGUAGE_CODE
 
     def writers(self) -> set[int]:
         """Ids of everybody who wrote a word of it: none of them may approve it."""
@@ -420,7 +420,11 @@ class IncidentUpdate(models.Model):
     # ── Parts of the verbs ──
 
     def _locked(self) -> "IncidentUpdate":
-        return IncidentUpdate.objects.select_for_update(of=("self",)).select_related("incident__plan").get(pk=self.pk)
+        return (
+            IncidentUpdate.objects.select_for_update(of=("self",))
+            .select_related("incident__plan_version")
+            .get(pk=self.pk)
+        )
 
     def _saved(self) -> "IncidentUpdate":
         """Make this instance show what was saved."""

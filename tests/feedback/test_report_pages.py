@@ -58,8 +58,9 @@ def several(component: Component, minutes_ago: dict[str, int]) -> list[Incident]
     """Resolved incidents by title and start, each with the one update that came after five minutes."""
     plan, now = make.plan(), timezone.now()
     writer, approver = (User.objects.get(username=name) for name in ("writer", "approver"))
+    common = {"plan": plan, "plan_version": plan.current(), "stage": "resolved", "resolved_at": now}
     incidents = [
-        Incident(plan=plan, title=title, stage="resolved", started_at=now - timedelta(minutes=minutes), resolved_at=now)
+        Incident(title=title, started_at=now - timedelta(minutes=minutes), **common)
         for title, minutes in minutes_ago.items()
     ]
     for one in incidents:

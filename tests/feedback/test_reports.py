@@ -23,7 +23,10 @@ def at(minutes: float, seconds: float = 0) -> datetime:
 
 
 def an_incident(plan: CommunicationPlan | None, declared: datetime = T0, **kwargs) -> Incident:
-    one = Incident.objects.create(plan=plan, **{"title": "Card payments fail", "started_at": T0} | kwargs)
+    version = plan.current() if plan else None
+    one = Incident.objects.create(
+        plan=plan, plan_version=version, **{"title": "Card payments fail", "started_at": T0} | kwargs
+    )
     Incident.objects.filter(pk=one.pk).update(declared_at=declared)
     one.refresh_from_db()
     return one

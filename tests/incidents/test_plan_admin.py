@@ -36,6 +36,8 @@ def plan_data(**more):
         "survey_delay_minutes": 0,
         "roles-TOTAL_FORMS": 0,
         "roles-INITIAL_FORMS": 0,
+        "stages-TOTAL_FORMS": 0,
+        "stages-INITIAL_FORMS": 0,
         **more,
     }
 

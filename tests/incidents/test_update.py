@@ -82,10 +82,11 @@ def test_resolving_clears_the_components_and_asks_those_who_were_told(draft, aut
     assert found == {("update", "en"): 35, ("update", "it"): 12, ("survey", "en"): 35, ("survey", "it"): 12}
 
 
-def test_a_survey_waits_for_its_time_and_for_the_messages(draft, author, approver):
-    plan = draft.incident.plan
-    plan.survey_delay_minutes = 60
-    plan.save()
+def test_a_survey_waits_for_its_time_and_for_the_messages(author, approver):
+    make.recipients(30)
+    make.recipients(12, locale="it")
+    make.plan(make.channel(), survey_delay_minutes=60)
+    draft = make.incident(author).updates.get()
     make.published(draft, approver)
     make.deliver()
     last = declaring.start_draft(draft.incident, author, Stage.RESOLVED)
