@@ -7,7 +7,7 @@ from typing import Any
 from django.conf import settings
 from django.db import transaction
 from django.db.models import Max
-from django.utils import timezone
+from django.utils import timezone, translation
 from django.utils.translation import gettext as _
 
 from . import rendering
@@ -24,6 +24,7 @@ from .models import (
     IncidentRole,
     IncidentUpdate,
     PlanVersion,
+    Rendition,
     Role,
     Scenario,
     Stage,
@@ -140,6 +141,35 @@ def start_draft(
         rendering.write_draft(update, locales)
         update._record(by, Decision.Verb.DRAFT)
     return update
+
+
+def start_correction(mistaken: IncidentUpdate, by: Any) -> IncidentUpdate:
+    """Begin an update that puts a published one right: its words to be mended, for everybody who received it too.
+
+    Raises NotAllowed, WrongState (nothing was published, or another update is being written).
+    """
+    with transaction.atomic():
+        incident = Incident.objects.select_for_update(no_key=True).get(pk=mistaken.incident_id)
+        mistaken = IncidentUpdate.objects.select_related("incident").get(pk=mistaken.pk)
+        if mistaken.status != IncidentUpdate.Status.PUBLISHED or mistaken.imported:
+            raise WrongState(_("Only what was published from here can be corrected."))
+        if incident.updates.filter(status__in=IncidentUpdate.PENDING, publish_at=None).exists():
+            raise WrongState(_("Another update is being written: publish or withdraw it first."))
+        draft = start_draft(incident, by, incident.stage)
+        IncidentUpdate.objects.filter(pk=draft.pk).update(corrects=mistaken)
+        draft.refresh_from_db()
+        channels = [one for one in mistaken.channels.filter(enabled=True) if not one.is_page]
+        # Whoever a segment left out then did not read the mistake; whoever was in it is reached as its reader.
+        words = {text.locale: _corrected(text) for text in mistaken.renditions.all()}
+        return draft.edit(by, draft.version, words, channels, mistaken.segments.all(), notify=mistaken.notify)
+
+
+def _corrected(text: Rendition) -> dict[str, str]:
+    """The words as they were, with a subject and short texts that say that they put something right."""
+    with translation.override(text.locale):
+        said = {one: _("Correction: %(words)s") % {"words": getattr(text, one)} for one in ("subject", "sms", "post")}
+    said["subject"] = said["subject"][:200]
+    return text.words() | {one: new if getattr(text, one) else "" for one, new in said.items()}
 
 
 def _expected(incident: Incident, stage: str) -> datetime | None:

@@ -155,6 +155,7 @@ def choice(update: IncidentUpdate, segments: Iterable[AudienceSegment] | None = 
         "severity": update.incident.severity,
         "maintenance": update.incident.maintenance,
         # Not there at all in others: what waits for approval keeps its hash.
+        **({"received": update.corrects_id} if update.corrects_id else {}),
         **({"private": True} if _private(components) else {}),
         **({"segments": rules} if rules else {}),
     }
@@ -200,9 +201,10 @@ def frozen_choice(update: IncidentUpdate) -> dict[str, Any]:
 
 def subscribers(chosen: Mapping[str, Any]) -> QuerySet[Recipient]:
     """Recipients who want to hear of this: {"components": [key], "groups": [key], "severity", "maintenance",
-    "private", "segments": [{"name", "conditions"}]}.
+    "private", "segments": [{"name", "conditions"}], "received": key of an update}.
 
-    With segments: those among them who are in at least one.
+    With segments: those among them who are in at least one. With "received", everybody besides whom that update
+    reached, or perhaps reached: whatever they want to hear of by now, they read what is corrected.
 
     If it is private, those who are subscribed to its very components: "everything" is everything public.
 
@@ -221,10 +223,16 @@ def subscribers(chosen: Mapping[str, Any]) -> QuerySet[Recipient]:
         wanted = wanted.filter(maintenance=True)  # work is announced whatever it is called: no severity
     elif "severity" in chosen:
         wanted = wanted.filter(least_severity__in=[one for one in Severity.values if one >= chosen["severity"]])
-    people = Recipient.objects.filter(Exists(wanted))
+    found = Q(Exists(wanted))
     if rules := chosen.get("segments"):
-        people = people.filter(reduce(or_, (matching(one["conditions"]) for one in rules)))
-    return people
+        found &= reduce(or_, (matching(one["conditions"]) for one in rules))
+    if received := chosen.get("received"):
+        got = (*Delivery.REACHED, Delivery.Status.UNKNOWN)
+        read = Delivery.objects.filter(
+            recipient=OuterRef("pk"), dispatch__source=f"update:{received}", dispatch__purpose="update", status__in=got
+        )
+        found |= Q(Exists(read))
+    return Recipient.objects.filter(found)
 
 
 def told(incident: Incident) -> QuerySet[Recipient]:

@@ -241,6 +241,17 @@ def draft_words(update: IncidentUpdate, locale: str) -> tuple[dict[str, str], Me
     return {field: _fill_settled(text, known).strip() for field, text in template.words().items()}, template
 
 
+def says_only_prepared_words(update: IncidentUpdate) -> bool:
+    """Whether each of its texts is what an approved template says now, word for word, and there is no picture."""
+    texts = list(update.renditions.all())
+    return bool(texts) and update.picture is None and all(_is_prepared(update, one) for one in texts)
+
+
+def _is_prepared(update: IncidentUpdate, text: Rendition) -> bool:
+    words, template = draft_words(update, text.locale)
+    return template is not None and template.is_approved and text.words() == words
+
+
 def _fill_settled(text: str, known: Mapping[str, str]) -> str:
     """Fill what is settled; the placeholders of LATER stay as they are written, with their default."""
     kept: list[str] = []

@@ -45,7 +45,7 @@ _PLAN = [
     for model in ("messagetemplate", "scenario", "communicationplan", "planrole", "audiencesegment")
 ]
 PERMISSIONS = {
-    INCIDENT_MANAGERS: [*_SEE, *_SPEAK, *_DECIDE, "incidents.change_incident"],
+    INCIDENT_MANAGERS: [*_SEE, *_SPEAK, *_DECIDE, "incidents.change_incident", "incidents.break_glass"],
     COMMUNICATIONS_MANAGERS: [
         *_SEE,
         *_SPEAK,

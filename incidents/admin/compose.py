@@ -16,7 +16,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from channels.models import Channel
-from incidents import rendering
+from incidents import approving, rendering
 from incidents.checker import Finding, check
 from incidents.errors import Problem, Refused, WrongState
 from incidents.forms import ComposeForm, PictureForm
@@ -26,7 +26,6 @@ from incidents.models import (
     IncidentRole,
     IncidentUpdate,
     MessageTemplate,
-    PlanRole,
     Rendition,
     Scenario,
 )
@@ -122,6 +121,8 @@ def _act(
         # Nothing was changed in one that waits already: it goes on waiting.
         if update.status == IncidentUpdate.Status.DRAFT:
             update.submit(request.user)
+        if update.status == IncidentUpdate.Status.APPROVED:
+            messages.success(request, _("These are the words of approved templates: no second person is needed."))
         if update.status == IncidentUpdate.Status.IN_REVIEW:
             names = approvers_in_words(update)
             messages.success(request, _("Waiting for approval by %(names)s.") % {"names": names})
@@ -338,12 +339,20 @@ def _pristine(form: ComposeForm) -> bool:
 
 
 def approvers(update: IncidentUpdate, most: int = 4) -> list[Any]:
-    """People who may approve it and wrote none of it: first those of the incident and its plan, then others."""
+    """People who may approve it and wrote none of it: those of the role that the plan asks for, where it asks for one;
+    else first those of the incident and its plan, then others.
+    """
     people, backend = get_user_model()._default_manager, "django.contrib.auth.backends.ModelBackend"
     able = people.with_perm("incidents.approve_incidentupdate", backend=backend).exclude(pk__in=update.writers())
+    able = able.exclude(pk__in=[one.by_id for one in approving.approvals(update)])
+    if approving.policy(update)["role"]:
+        asked = {one.pk: n for n, one in enumerate(approving.asked(update))}
+        found = [one for one in able.filter(pk__in=asked) if update.incident.may_operate(one)]
+        return sorted(found, key=lambda one: asked[one.pk])[:most]
     everywhere = Q(pk__in=people.with_perm(OPERATE, backend=backend).values("pk"))
+    plan = update.incident.plan_version
     named = Q(pk__in=IncidentRole.objects.filter(incident=update.incident_id).values("user")) | Q(
-        pk__in=PlanRole.objects.filter(plan=update.incident.plan_id).values("user")
+        pk__in=[one.pk for one in plan.people()] if plan else []
     )
     found = list(able.filter(named, everywhere).order_by("pk")[:most])
     if not found:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from django.conf import settings
-from django.db.models import Exists, OuterRef, Q, QuerySet, Subquery
+from django.db.models import Exists, OuterRef, Prefetch, Q, Subquery
 from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.translation import gettext as _
@@ -13,7 +13,7 @@ from django.utils.translation import gettext as _
 from channels.models import Batch, Channel, Dispatch
 from channels.progress import Progress, progress_of
 from channels.tasks import SILENT, worker_seen
-from incidents import planning
+from incidents import approving, planning
 from incidents.models import (
     CommunicationPlan,
     Decision,
@@ -44,14 +44,15 @@ def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
         "cards": [card for card in cards if not card.ahead],
         "planned": [card for card in cards if card.ahead],
         "held": [(card.incident, one) for card in cards for one in card.held],
-        "approvals": list(_approvals(user, mine)),
+        "glass": _glass(user) if sees else [],
+        "approvals": _approvals(user, mine),
         "returned": list(_returned(user)) if sees else [],
         "flights": _flights(user) if sends else [],
         "ailing": ailing,
         "worker_silent": _worker_silent(),
         "may_declare": user.has_perm("incidents.declare_incident"),
     }
-    busy = any(found[key] for key in ("cards", "held", "approvals", "returned", "flights", "ailing"))
+    busy = any(found[key] for key in ("cards", "held", "glass", "approvals", "returned", "flights", "ailing"))
     return (
         context
         | found
@@ -120,16 +121,34 @@ def _wrote(user: Any) -> Exists:
     return Exists(Decision.objects.filter(update=OuterRef("pk"), by=user, verb__in=Decision.WRITING))
 
 
-def _approvals(user: Any, mine: set[int]) -> QuerySet[IncidentUpdate]:
-    """Updates that this person may approve: in review, not a word theirs, every component theirs to operate."""
+def _approvals(user: Any, mine: set[int]) -> list[IncidentUpdate]:
+    """Updates that wait for this person: in review, not a word theirs, every component theirs to operate."""
     waiting = IncidentUpdate.objects.for_user(user).filter(status=IncidentUpdate.Status.IN_REVIEW)
     if not user.has_perm("incidents.approve_incidentupdate"):
-        return waiting.none()
+        return []
     waiting = waiting.exclude(author=user).filter(~_wrote(user))
     if not user.has_perm(OPERATE):
         own = IncidentComponent.objects.filter(incident=OuterRef("incident"))
         waiting = waiting.filter(Exists(own), ~Exists(own.exclude(component__in=mine)))
-    return waiting.select_related("incident", "author").order_by("updated_at")
+    steps = Prefetch("decisions", Decision.objects.select_related("by").order_by("pk"), "steps")
+    found = waiting.select_related("incident__plan_version", "author").prefetch_related("incident__roles", steps)
+    found = found.order_by("updated_at")
+    return [one for one in found if approving.counts(one, user)]
+
+
+def _glass(user: Any) -> list[IncidentUpdate]:
+    """What went out without a second person and was not reviewed yet; `broke` is the decision."""
+    seen = Decision.objects.filter(update=OuterRef("pk"), verb=Decision.Verb.GLASS_SEEN)
+    broken = IncidentUpdate.objects.for_user(user).filter(
+        ~Exists(seen), status=IncidentUpdate.Status.PUBLISHED, waiver=Decision.Verb.GLASS
+    )
+    broke = Decision.objects.filter(verb=Decision.Verb.GLASS).select_related("by").order_by("pk")
+    found = list(
+        broken.select_related("incident").prefetch_related(Prefetch("decisions", broke, "broke")).order_by("pk")
+    )
+    for one in found:
+        one.broke = one.broke[-1]  # type: ignore[attr-defined]
+    return found
 
 
 def _returned(user: Any) -> Iterable[IncidentUpdate]:

@@ -20,7 +20,7 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 from channels.models import Channel, Delivery, Dispatch, Recipient
 from channels.reasons import explain
 from commsportal.spreadsheet import inert
-from incidents import publishing
+from incidents import declaring, publishing
 from incidents.errors import Problem, Refused
 from incidents.models import OVER, IncidentUpdate
 
@@ -47,6 +47,7 @@ def urls(model_admin: ModelAdmin) -> list[URLPattern]:
         at("progress/", "delivery_progress", progress),
         at("retry/", "retry", retry, require_POST),
         at("stop/", "stop", stop, require_http_methods(["GET", "HEAD", "POST"])),
+        at("correct/", "correct", correct, require_http_methods(["GET", "HEAD", "POST"])),
         at("failures.csv", "delivery_failures", failures_csv),
     ]
 
@@ -64,6 +65,10 @@ def _facts(request: HttpRequest, update: IncidentUpdate) -> dict[str, Any]:
         "update": update,
         "board": board(update),
         "may_retry": operates and request.user.has_perm("channels.retry_dispatch"),
+        "may_correct": update.status == IncidentUpdate.Status.PUBLISHED
+        and not update.imported
+        and update.may("write", request.user),
+        "corrections": list(update.corrections.order_by("pk")),
         "may_stop": operates and request.user.has_perm("incidents.publish_incidentupdate"),
         "may_test": request.user.has_perm("channels.test_channel") and request.user.has_perm("channels.view_channel"),
         "may_export": _may_export(request),
@@ -113,6 +118,26 @@ def retry(model_admin: ModelAdmin, request: HttpRequest, object_id: int) -> Http
     words = ngettext("%(n)s person is being tried again.", "%(n)s people are being tried again.", people)
     messages.success(request, words % {"n": number(people)})
     return HttpResponseRedirect(url("delivery", update))
+
+
+def correct(model_admin: ModelAdmin, request: HttpRequest, object_id: int) -> HttpResponse:
+    """GET says whom a correction goes to; POST begins it."""
+    update = _update(request, object_id)
+    if request.method == "POST":
+        try:
+            draft = declaring.start_correction(update, request.user)
+        except Problem as error:
+            return refused(request, error, url("delivery", update))
+        messages.info(request, _("These are the words that went out: put them right, then ask for approval."))
+        return HttpResponseRedirect(url("compose", draft))
+    context = {
+        **model_admin.admin_site.each_context(request),
+        **_facts(request, update),
+        "title": _("Correct what was said?"),
+        "opts": model_admin.opts,
+        "subject": glance.words(update).get("subject", ""),
+    }
+    return render(request, "admin/incidents/incidentupdate/correct.html", context)
 
 
 def _ask_old_words(

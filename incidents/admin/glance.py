@@ -11,6 +11,7 @@ from django.utils import timezone
 from django.utils.translation import get_language
 from django.utils.translation import gettext as _
 
+from incidents import approving
 from incidents.models import (
     BADNESS,
     Component,
@@ -251,12 +252,14 @@ def standing(incident: Incident, update: IncidentUpdate | None, user: Any, opera
         sentence = _("You are writing an update") if mine else _("%(who)s is writing an update")
         return Standing(sentence % {"who": name(update.author)}, steps=steps)
     if update.status == IncidentUpdate.Status.IN_REVIEW:
-        if may("approve") and user.pk not in writers(update):
+        if may("approve") and user.pk not in writers(update) and approving.counts(update, user):
             sentence = _("Waiting for your approval, written by %(who)s")
             return Standing(sentence % {"who": name(update.author)}, steps=(Step(_("Review"), url),))
         sentence = _("Waiting for somebody else's approval") if mine else _("Waiting for approval, written by %(who)s")
         return Standing(sentence % {"who": name(update.author)}, steps=(Step(_("See review"), url, primary=False),))
     sentence = _("Approved by %(who)s, not yet sent") % {"who": name(update.approved_by)}
+    if update.waiver:
+        sentence = _("Words of approved templates, not yet sent")
     step = Step(_("Publish"), url) if may("publish") else Step(_("See review"), url, primary=False)
     return Standing(sentence, steps=(step,))
 

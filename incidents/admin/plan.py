@@ -13,7 +13,7 @@ from django.utils.translation import gettext_lazy, ngettext
 from unfold.admin import StackedInline, TabularInline
 from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget, UnfoldAdminSelectWidget
 
-from incidents.models import CommunicationPlan, Incident, PlanRole, PlanStage, Role, Severity
+from incidents.models import ApprovalRule, CommunicationPlan, Incident, PlanRole, PlanStage, Role, Severity
 
 from . import glance
 from .history import HistoryAdmin
@@ -163,6 +163,30 @@ class PlanStageInline(PartOfPlan, StackedInline):
         return field
 
 
+class ApprovalRuleForm(forms.ModelForm):
+    severities = forms.MultipleChoiceField(
+        label=gettext_lazy("Severities"),
+        choices=Severity.choices,
+        required=False,
+        widget=UnfoldAdminCheckboxSelectMultipleWidget,
+        help_text=gettext_lazy("None ticked: all."),
+    )
+
+    class Meta:
+        model = ApprovalRule
+        fields = ["position", "severities", "audience", "approvers", "role", "escalate_minutes", "prepared"]
+
+
+class ApprovalRuleInline(PartOfPlan, StackedInline):
+    """Who must approve. Without a row that fits: one person who may."""
+
+    model = ApprovalRule
+    form = ApprovalRuleForm
+    extra = 0
+    verbose_name = gettext_lazy("approval rule")
+    verbose_name_plural = gettext_lazy("Who must approve")
+
+
 @admin.register(CommunicationPlan)
 class CommunicationPlanAdmin(HistoryAdmin):
     """Every change is a new version; incidents that are open keep theirs."""
@@ -171,7 +195,7 @@ class CommunicationPlanAdmin(HistoryAdmin):
     change_form_after_template = "admin/incidents/communicationplan/versions.html"
     list_display = ["name", "covers", "promise", "languages", "roles_held"]
     search_fields = ["name"]
-    inlines = [PlanRoleInline, PlanStageInline]
+    inlines = [PlanRoleInline, PlanStageInline, ApprovalRuleInline]
     fieldsets = [
         (None, {"fields": ["name"]}),
         (gettext_lazy("When it applies"), {"fields": ["component_groups", "severities"]}),

@@ -12,6 +12,7 @@ from django.utils.translation import gettext as _
 
 from channels.models import Channel
 from incidents.models import (
+    ApprovalRule,
     AudienceSegment,
     CommunicationPlan,
     ComponentGroup,
@@ -106,7 +107,23 @@ def differences(before: dict[str, Any], after: dict[str, Any], names: Names) -> 
         found += _ways(at, before["stages"].get(stage, nothing), after["stages"].get(stage, nothing), names)
     for role in Role:
         found += _listed(str(role.label), _held(before, role), _held(after, role), lambda one: names.of("people", one))
+    if before["approvals"] != after["approvals"]:
+        found.append(_("approval: %(rules)s") % {"rules": "; ".join(map(rule_in_words, after["approvals"])) or usual()})
     return found
+
+
+def usual() -> str:
+    return _("one person who may approve")
+
+
+def rule_in_words(rule: dict[str, Any]) -> str:
+    """“SEV 1, if people are written to: 2 × Communications manager”."""
+    when = [str(Severity(one).label) for one in rule["severities"]]
+    if rule["audience"]:
+        when.append(str(ApprovalRule.Audience(rule["audience"]).label))
+    who = str(Role(rule["role"]).label) if rule["role"] else _("whoever may approve")
+    said = f"{', '.join(when) or _('always')}: {rule['approvers']} × {who}"
+    return f"{said}, {_('approved templates suffice')}" if rule["prepared"] else said
 
 
 def _held(content: dict[str, Any], role: str) -> list[int]:

@@ -11,7 +11,7 @@ from django.utils.translation import gettext as _
 
 from channels.models import Channel, Dispatch, Medium
 from channels.providers.base import Capabilities
-from incidents import publishing, rendering
+from incidents import approving, publishing, rendering
 from incidents.checker import check
 from incidents.errors import Problem, Refused
 from incidents.models import Component, ComponentStatus, Decision, IncidentUpdate
@@ -54,6 +54,10 @@ def _decide(request: HttpRequest, update: IncidentUpdate) -> HttpResponse:
     if decision not in (("approve",) if update.publish_at else ("approve", "approve_publish")):
         raise Refused(_("Choose: approve or send back."))
     update.approve(request.user, comment, seen_hash=seen, typed_count=_typed_count(request))
+    if update.status == IncidentUpdate.Status.IN_REVIEW:
+        names = approvers_in_words(update)
+        messages.success(request, _("Approved by you. It waits for approval by %(names)s too.") % {"names": names})
+        return HttpResponseRedirect(url("review", update))
     if decision == "approve":
         said = _("Approved. It is not sent yet.")
         if update.goes_by_itself:
@@ -108,6 +112,35 @@ def release(admin: "IncidentUpdateAdmin", request: HttpRequest, pk: int) -> Http
     return HttpResponseRedirect(url("review", update))
 
 
+def glass(admin: "IncidentUpdateAdmin", request: HttpRequest, pk: int) -> HttpResponse:
+    """GET asks for a reason; POST sends it without a second person."""
+    update = admin.scoped(request, pk)
+    if request.method != "POST":
+        return _confirm(admin, request, update, "glass")
+    try:
+        seen = request.POST.get("seen_hash", "")
+        update.break_glass(request.user, request.POST.get("comment", ""), seen, _typed_count(request))
+    except Problem as error:
+        update.refresh_from_db()
+        return _confirm(admin, request, update, "glass", error)
+    messages.warning(request, _("Sent without a second person. Somebody else has to review that now."))
+    return HttpResponseRedirect(url("delivery", update))
+
+
+def glass_seen(admin: "IncidentUpdateAdmin", request: HttpRequest, pk: int) -> HttpResponse:
+    """POST closes the review of what went out without a second person."""
+    update = admin.scoped(request, pk)
+    if request.method != "POST":
+        return HttpResponseRedirect(url("review", update))
+    try:
+        update.review_glass(request.user, request.POST.get("comment", ""))
+    except Problem as error:
+        update.refresh_from_db()
+        return _page(admin, request, update, error)
+    messages.success(request, _("The review is closed."))
+    return HttpResponseRedirect(url("review", update))
+
+
 def withdraw(admin: "IncidentUpdateAdmin", request: HttpRequest, pk: int) -> HttpResponse:
     """GET asks; POST gives the draft up."""
     update = admin.scoped(request, pk)
@@ -129,12 +162,20 @@ def _confirm(
     verb: str,
     error: Problem | None = None,
 ) -> HttpResponse:
-    ready = (IncidentUpdate.Status.APPROVED,) if verb == "publish" else IncidentUpdate.PENDING
-    may = update.may("publish" if verb == "publish" else "write", request.user)
-    reach = update.reach() if verb == "publish" and update.status in ready else Reach(update)
+    Status = IncidentUpdate.Status
+    ready = {"publish": (Status.APPROVED,), "glass": (Status.IN_REVIEW,)}.get(verb, IncidentUpdate.PENDING)
+    may = update.may("write" if verb == "withdraw" else "publish", request.user)
+    if verb == "glass":
+        may = may and request.user.has_perm("incidents.break_glass")
+    reach = update.reach() if verb != "withdraw" and update.status in ready else Reach(update)
+    titles = {
+        "publish": _("Send this update?"),
+        "glass": _("Send this without a second person?"),
+        "withdraw": _("Withdraw this draft?"),
+    }
     page = {
         **admin.admin_site.each_context(request),
-        "title": _("Send this update?") if verb == "publish" else _("Withdraw this draft?"),
+        "title": titles[verb],
         "opts": admin.opts,
         "update": update,
         "incident": update.incident,
@@ -147,6 +188,9 @@ def _confirm(
         "may": may,
         "error": error,
         "comment": request.POST.get("comment", ""),
+        "warning": reach.warning() if verb == "glass" else "",
+        "typed_count": request.POST.get("typed_count", ""),
+        "seen_hash": request.POST.get("seen_hash", "") or update.content_hash,
     }
     return render(request, f"{FOLDER}/confirm.html", page, status=error.status if error else 200)
 
@@ -162,8 +206,11 @@ def _page(
     approved = update.status == IncidentUpdate.Status.APPROVED
     reach = update.reach() if in_review or approved else Reach(update)
     wrote = user.pk in update.writers()
-    may_approve = update.may("approve", user)
     decisions = list(update.decisions.select_related("by"))
+    update.steps = decisions  # type: ignore[attr-defined]
+    may_approve = update.may("approve", user)
+    counts = may_approve and not wrote and (not in_review or approving.counts(update, user))
+    can_break = in_review and user.has_perm("incidents.break_glass") and update.may("publish", user)
     comment = request.POST.get("comment", "")
     uncommented = isinstance(error, Refused) and request.POST.get("decision") == "reject" and not comment.strip()
     page = {
@@ -193,7 +240,14 @@ def _page(
         "findings": check(update) if in_review or approved else [],
         "in_review": in_review,
         "approved": approved,
-        "can_decide": in_review and may_approve and not wrote,
+        "can_decide": in_review and counts,
+        "asks": approving.in_words(update) if in_review else "",
+        "approved_so_far": approving.approvals(update) if in_review else [],
+        "last_needed": in_review and approving.missing(update) <= 1,
+        "can_break_glass": can_break and not counts,
+        "broke": _last(decisions, Decision.Verb.GLASS) if update.waiver == Decision.Verb.GLASS else None,
+        "glass_seen": _last(decisions, Decision.Verb.GLASS_SEEN),
+        "can_close_glass": update.glass_is_open and _may_close_glass(update, user, decisions),
         "can_send_back": approved and may_approve,
         "can_publish": approved and update.may("publish", user),
         "label": maintenance.label(update),
@@ -206,16 +260,21 @@ def _page(
         and not (update.released_by_id or glance.why_waits(update))
         and update.publish_at > timezone.now()
         and update.may("publish", user),
-        "may_publish": update.may("publish", user),
+        "may_publish": update.may("publish", user) and (not in_review or approving.missing(update) <= 1),
         "can_edit": update.status in IncidentUpdate.PENDING and update.may("write", user),
         "wrote": wrote,
-        "approvers": approvers_in_words(update) if in_review and (wrote or not may_approve) else "",
+        "approvers": approvers_in_words(update) if in_review and not counts else "",
         "delivery_url": url("delivery", update) if update.status == IncidentUpdate.Status.PUBLISHED else "",
         "comment": comment,
         "typed_count": request.POST.get("typed_count", ""),
         "seen_hash": update.content_hash,
     }
     return render(request, f"{FOLDER}/review.html", page, status=error.status if error else 200)
+
+
+def _may_close_glass(update: IncidentUpdate, user: Any, decisions: list[Decision]) -> bool:
+    broke = {one.by_id for one in decisions if one.verb == Decision.Verb.GLASS}
+    return update.may("approve", user) and user.pk not in update.writers() | broke
 
 
 def _last(decisions: list[Decision], verb: str) -> Decision | None:

@@ -3,9 +3,12 @@
 from typing import Any
 
 from django.conf import settings
-from django.contrib import admin
+from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
 from django.db.models import Count, QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import get_object_or_404
+from django.urls import URLPattern, path
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
@@ -13,9 +16,12 @@ from django.utils.translation import gettext_lazy
 
 from commsportal.admin import PortalModelAdmin
 from incidents import rendering
+from incidents.errors import Problem
 from incidents.models import OVER, WORDS, MessageTemplate, Scenario
 
+from . import glance
 from .history import HistoryAdmin
+from .refusal import refused
 
 
 @admin.register(Scenario)
@@ -39,7 +45,7 @@ class ScenarioAdmin(PortalModelAdmin):
 class MessageTemplateAdmin(HistoryAdmin):
     """The words, with what may stand in {{ }} beside them and how they read on sample values below."""
 
-    list_display = ["scenario", "stage", "locale", "subject", "updated_at"]
+    list_display = ["scenario", "stage", "locale", "subject", "approved", "updated_at"]
     list_display_links = ["scenario", "subject"]
     list_filter = ["scenario", "stage", "locale"]
     search_fields = ["subject", "issue", "impact", "scenario__name"]
@@ -51,6 +57,49 @@ class MessageTemplateAdmin(HistoryAdmin):
         (gettext_lazy("Words"), {"fields": list(WORDS)}),
         (gettext_lazy("As customers would read it"), {"fields": ["sample"]}),
     ]
+
+    change_form_after_template = "admin/incidents/messagetemplate/approval.html"
+
+    def get_urls(self) -> list[URLPattern]:
+        approve = path(
+            "<int:pk>/approve/",
+            self.admin_site.admin_view(self.approve_view),
+            name="incidents_messagetemplate_approve",
+        )
+        return [approve, *super().get_urls()]
+
+    def approve_view(self, request: HttpRequest, pk: int) -> HttpResponse:
+        """POST approves the words as they were shown."""
+        template = get_object_or_404(self.get_queryset(request), pk=pk)
+        back = glance.link("incidents_messagetemplate_change", pk)
+        if not self.has_view_permission(request, template):
+            raise PermissionDenied
+        if request.method == "POST":
+            try:
+                template.approve(request.user, request.POST.get("seen_hash", ""))
+            except Problem as error:
+                return refused(request, error, back)
+            messages.success(request, _("Approved: plans may let these words out unchanged."))
+        return HttpResponseRedirect(back)
+
+    def changeform_view(
+        self, request: HttpRequest, object_id: str | None = None, form_url: str = "", extra_context: Any = None
+    ) -> Any:
+        template = self.get_object(request, object_id) if object_id else None
+        able = request.user.has_perm("incidents.approve_incidentupdate")
+        shown = {
+            "template": template,
+            "approver": glance.name(template.approved_by) if template and template.approved_by else "",
+            "may_approve": able
+            and template is not None
+            and not template.is_approved
+            and request.user not in template.writers(),
+        }
+        return super().changeform_view(request, object_id, form_url, {**(extra_context or {}), **shown})
+
+    @admin.display(description=gettext_lazy("approved"), boolean=True)
+    def approved(self, template: MessageTemplate) -> bool:
+        return template.is_approved
 
     def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
         field = super().formfield_for_dbfield(db_field, request, **kwargs)

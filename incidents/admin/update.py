@@ -23,6 +23,8 @@ PAGES: dict[str, View] = {
     "review": review.review,
     "publish": review.publish,
     "release": review.release,
+    "glass": review.glass,
+    "glass_seen": review.glass_seen,
     "withdraw": review.withdraw,
 }
 Status = IncidentUpdate.Status

@@ -53,9 +53,33 @@ def write_first_versions(apps, schema_editor):
             "survey_delay_minutes": plan.survey_delay_minutes,
             "stages": {},
             "roles": [[one.role, one.user_id] for one in plan.roles.order_by("role", "order", "id")],
+            "approvals": [],
         }
         version = Version.objects.create(plan=plan, number=1, content=content)
         apps.get_model("incidents", "Incident").objects.filter(plan=plan).update(plan_version=version)
+
+
+# SQLite builds a table anew to change a constraint or to take a column away, and loses its triggers; so all guards
+# are set aside meanwhile.
+_aside = []
+
+
+def set_aside(apps, schema_editor):
+    if schema_editor.connection.vendor != "sqlite":
+        return
+    with schema_editor.connection.cursor() as cursor:
+        cursor.execute("SELECT name, sql FROM sqlite_master WHERE type = 'trigger' AND name LIKE 'guard_%'")
+        _aside[:] = cursor.fetchall()
+    for name, _sql in _aside:
+        schema_editor.execute(f"DROP TRIGGER {name}")
+
+
+def put_back(apps, schema_editor):
+    if schema_editor.connection.vendor != "sqlite":
+        return
+    for _name, sql in _aside:
+        schema_editor.execute(sql, params=None)
+    _aside.clear()
 
 
 def create(apps, schema_editor):
@@ -84,6 +108,7 @@ class Migration(migrations.Migration):
     ]
 
     operations = [
+        migrations.RunPython(set_aside, put_back),
         migrations.CreateModel(
             name="PlanVersion",
             fields=[
@@ -171,5 +196,6 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.RunPython(write_first_versions, migrations.RunPython.noop),
+        migrations.RunPython(put_back, set_aside),
         migrations.RunPython(create, drop),
     ]

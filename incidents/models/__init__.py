@@ -8,13 +8,15 @@ from .component import (
 from .decision import Decision
 from .incident import Incident, IncidentComponent, IncidentRole
 from .picture import UpdatePicture
-from .plan import CommunicationPlan, MessageTemplate, PlanRole, PlanStage, PlanVersion, Role, Scenario
+from .plan import ApprovalRule, CommunicationPlan, PlanRole, PlanStage, PlanVersion, Role
+from .rendition import Rendition
 from .segment import AudienceSegment
 from .status_page import StatusPage
 from .subscriber_import import SubscriberImport
 from .subscription_request import SubscriptionRequest
+from .template import MessageTemplate, Scenario
 from .ticket import IncidentTicket
-from .update import IncidentUpdate, Rendition
+from .update import IncidentUpdate
 from .words import (
     BADNESS,
     INCIDENT_STAGES,
@@ -34,6 +36,7 @@ __all__ = [
     "NOTICE_STAGES",
     "OVER",
     "WORDS",
+    "ApprovalRule",
     "AudienceSegment",
     "CommunicationPlan",
     "Component",

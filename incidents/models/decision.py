@@ -34,6 +34,9 @@ class Decision(models.Model):
         RELEASE = "release", _("let it go out by itself at its time")
         CANCEL = "cancel", _("cancelled the maintenance")
         MOVE = "move", _("moved the maintenance")
+        GLASS = "glass", _("broke the glass: let it out without a second person")
+        GLASS_SEEN = "glass_seen", _("reviewed afterwards what went out without a second person")
+        PREPARED = "prepared", _("let it out by approved templates")
 
     WRITING = (Verb.DRAFT, Verb.EDIT)
 

@@ -13,7 +13,8 @@ from django.utils.translation import gettext_lazy as _
 from incidents.errors import NotAllowed, Refused, WrongState
 
 from .component import OPERATE, VIEW, Component
-from .plan import CommunicationPlan, PlanVersion, Role, Scenario
+from .plan import CommunicationPlan, PlanVersion, Role
+from .template import Scenario
 from .words import BADNESS, IMPACT, OVER, ComponentStatus, Severity, Stage, new_uid
 
 

@@ -1,11 +1,11 @@
-"""What was decided before the event: who, how often, by which channels, in which words."""
+"""What was decided before the event: who, how often, by which channels, with whose approval."""
 
 from typing import Any
 
 from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import User
-from django.core.exceptions import ValidationError
+from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models, transaction
 from django.utils import timezone
 from django.utils.translation import gettext as _t
@@ -16,7 +16,7 @@ from channels.models import Channel
 
 from .component import ComponentGroup
 from .segment import AudienceSegment
-from .words import INCIDENT_STAGES, MAINTENANCE_STAGES, NOTICE_STAGES, Stage, WordsModel
+from .words import INCIDENT_STAGES, MAINTENANCE_STAGES
 
 
 class Role(models.TextChoices):
@@ -92,6 +92,7 @@ class CommunicationPlan(models.Model):
             "survey_delay_minutes": self.survey_delay_minutes,
             "stages": {one.stage: one.content() for one in self.stages.all() if any(one.content().values())},
             "roles": [[one.role, one.user_id] for one in self.roles.order_by("role", "order", "id")],
+            "approvals": [one.content() for one in self.approvals.all()],
         }
 
     def current(self, by: Any = None) -> "PlanVersion":
@@ -156,6 +157,61 @@ class PlanStage(models.Model):
         }
 
 
+class ApprovalRule(models.Model):
+    """Who must approve an update, if the rule fits it: the first of the plan's rules that does holds.
+
+    Where none fits: one person who may approve. Whoever wrote a word of it never counts, whatever the rule.
+    """
+
+    class Audience(models.TextChoices):
+        ANY = "", _("Whoever it goes to")
+        NOTIFY = "notify", _("If people are written to")
+        PAGE = "page", _("If only the status page changes")
+
+    plan = models.ForeignKey(CommunicationPlan, on_delete=models.CASCADE, related_name="approvals")
+    position = models.PositiveSmallIntegerField(
+        _("position"), default=0, help_text=_("The first rule that fits an update holds.")
+    )
+    severities = models.JSONField(_("severities"), default=list, blank=True)
+    audience = models.CharField(_("audience"), max_length=8, choices=Audience, blank=True, default=Audience.ANY)
+    approvers = models.PositiveSmallIntegerField(
+        _("people who approve"), default=1, validators=[MinValueValidator(1), MaxValueValidator(5)]
+    )
+    role = models.CharField(
+        _("from the role"), max_length=32, choices=Role, blank=True, help_text=_("Empty: whoever may approve.")
+    )
+    escalate_minutes = models.PositiveSmallIntegerField(
+        _("ask deputies after (minutes)"), default=10, help_text=_("0: never.")
+    )
+    prepared = models.BooleanField(
+        _("approved templates suffice"),
+        default=False,
+        help_text=_("Words that come unchanged from an approved template need no second person."),
+    )
+
+    class Meta:
+        verbose_name = _("approval rule")
+        verbose_name_plural = _("approval rules")
+        ordering = ["position", "id"]
+
+    def __str__(self) -> str:
+        return _t("%(n)d of %(who)s") % {"n": self.approvers, "who": self.get_role_display() or _t("anybody")}
+
+    def content(self) -> dict[str, Any]:
+        return {
+            "severities": sorted(self.severities),
+            "audience": self.audience,
+            "approvers": self.approvers,
+            "role": self.role,
+            "escalate_minutes": self.escalate_minutes,
+            "prepared": self.prepared,
+        }
+
+
+# Where no rule of a plan fits, and where there is no plan.
+USUAL_APPROVAL: dict[str, Any] = {"approvers": 1, "role": "", "escalate_minutes": 10, "prepared": False}
+
+
 class PlanVersion(models.Model):
     """A plan as it stood at one time. An incident is led to its end by the version that it was declared under.
 
@@ -163,7 +219,8 @@ class PlanVersion(models.Model):
 
     `content` is CommunicationPlan.content(): {"name", "groups": [key], "severities", "channels": [key],
     "segments": [key], "locales", "first_update_minutes", "update_minutes", "survey_delay_minutes",
-    "stages": {stage: {"channels", "segments", "locales"}}, "roles": [[role, user key]] in the order of asking}.
+    "stages": {stage: {"channels", "segments", "locales"}}, "roles": [[role, user key]] in the order of asking,
+    "approvals": [ApprovalRule.content()] in their order}.
     """
 
     plan = models.ForeignKey(CommunicationPlan, on_delete=models.CASCADE, related_name="versions")
@@ -215,66 +272,17 @@ class PlanVersion(models.Model):
         found = get_user_model().objects.filter(is_active=True).in_bulk(keys)
         return [found[key] for key in keys if key in found]
 
+    def approval(self, severity: str, notify: bool) -> dict[str, Any]:
+        """What an update needs: {"approvers", "role", "escalate_minutes", "prepared"} of the first rule that fits."""
+        audience = ApprovalRule.Audience.NOTIFY if notify else ApprovalRule.Audience.PAGE
+        for rule in self.content["approvals"]:
+            if (not rule["severities"] or severity in rule["severities"]) and rule["audience"] in ("", audience):
+                return {key: rule[key] for key in USUAL_APPROVAL}
+        return dict(USUAL_APPROVAL)
+
     def differs(self, stage: str, what: str) -> bool:
         """Whether the stage has its own "channels", "segments" or "locales"."""
         return bool(self.content["stages"].get(stage, {}).get(what))
 
     def _at(self, stage: str, what: str) -> list[Any]:
         return self.content["stages"].get(stage, {}).get(what) or self.content[what]
-
-
-class Scenario(models.Model):
-    """A kind of impairment that we have words for."""
-
-    slug = models.SlugField(_("key"), unique=True)
-    name = models.CharField(_("name"), max_length=120)
-    description = models.CharField(_("when to use it"), max_length=300, blank=True)
-    position = models.PositiveSmallIntegerField(_("position"), default=0)
-    maintenance = models.BooleanField(
-        _("planned maintenance"), default=False, help_text=_("Its words announce planned work, its start and its end.")
-    )
-
-    class Meta:
-        verbose_name = _("scenario")
-        verbose_name_plural = _("scenarios")
-        ordering = ["position", "name"]
-
-    def __str__(self) -> str:
-        return self.name
-
-    @property
-    def stages(self) -> tuple[Stage, ...]:
-        """The stages that want words."""
-        return NOTICE_STAGES if self.maintenance else INCIDENT_STAGES
-
-
-class MessageTemplate(WordsModel):
-    """The words for one scenario at one stage in one language, with {{ placeholders }} (rendering.VARIABLES)."""
-
-    scenario = models.ForeignKey(
-        Scenario, on_delete=models.CASCADE, related_name="templates", verbose_name=_("scenario")
-    )
-    stage = models.CharField(
-        _("stage"), max_length=16, choices=[(s.value, s.label) for s in (*INCIDENT_STAGES, *NOTICE_STAGES)]
-    )
-    locale = models.CharField(_("language"), max_length=8, choices=settings.LANGUAGES)
-    updated_at = models.DateTimeField(auto_now=True)
-    history = HistoricalRecords()
-
-    class Meta:
-        verbose_name = _("message template")
-        verbose_name_plural = _("message templates")
-        ordering = ["scenario__position", "scenario__name", "stage", "locale"]
-        constraints = [
-            models.UniqueConstraint(fields=["scenario", "stage", "locale"], name="template_once_per_stage_and_language")
-        ]
-
-    def __str__(self) -> str:
-        return f"{self.scenario} · {self.get_stage_display()} · {self.locale}"
-
-    def clean(self) -> None:
-        from incidents.rendering import problems
-
-        errors = {field: found for field, text in self.words().items() if (found := problems(text))}
-        if errors:
-            raise ValidationError(errors)

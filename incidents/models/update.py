@@ -17,9 +17,8 @@ from incidents.errors import NotAllowed, Refused, WrongState
 from .decision import Decision, name_of
 from .incident import Incident
 from .picture import UpdatePicture, alt_of
-from .plan import MessageTemplate
 from .segment import AudienceSegment
-from .words import WORDS, Stage, WordsModel
+from .words import WORDS, Stage
 
 if TYPE_CHECKING:
     from incidents.publishing import Reach
@@ -41,6 +40,7 @@ class IncidentUpdate(models.Model):
         WITHDRAWN = "withdrawn", _("Withdrawn")
 
     PENDING = (Status.DRAFT, Status.IN_REVIEW, Status.APPROVED)
+    WAIVERS = ((Decision.Verb.GLASS, _("Break-glass")), (Decision.Verb.PREPARED, _("Approved templates")))
 
     incident = models.ForeignKey(Incident, on_delete=models.CASCADE, related_name="updates")
     number = models.PositiveIntegerField(_("number"))
@@ -63,7 +63,13 @@ class IncidentUpdate(models.Model):
     segments = models.ManyToManyField(
         AudienceSegment, blank=True, related_name="+", verbose_name=_("audience segments")
     )
-    # Frozen when approval is asked for: exactly what will be shown and sent (publishing.build_manifest).
+    # A correction goes also to everybody whom the mistaken update reached.
+    corrects = models.ForeignKey("self", on_delete=models.PROTECT, null=True, blank=True, related_name="corrections")
+    # Frozen when approval is asked for: what the plan asks for (PlanVersion.approval), and below,
+    # exactly what will be shown and sent (publishing.build_manifest).
+    policy = models.JSONField(null=True, blank=True)
+    # Why it needs no second person: the verb of the decision that says so. Null: it does.
+    waiver = models.CharField(max_length=12, null=True, blank=True, choices=WAIVERS)
     manifest = models.JSONField(null=True, blank=True)
     content_hash = models.CharField(max_length=64, blank=True)
     approved_hash = models.CharField(max_length=64, blank=True)
@@ -99,6 +105,7 @@ class IncidentUpdate(models.Model):
             ("write_incidentupdate", "Can write updates"),
             ("approve_incidentupdate", "Can approve updates"),
             ("publish_incidentupdate", "Can publish approved updates"),
+            ("break_glass", "Can let out an update without a second person, to be reviewed afterwards"),
         ]
         constraints = [
             models.UniqueConstraint(fields=["incident", "number"], name="update_number_once"),
@@ -119,7 +126,11 @@ class IncidentUpdate(models.Model):
             models.CheckConstraint(
                 condition=~Q(status__in=["approved", "published"])
                 | Q(imported=True)
-                | (Q(approved_by__isnull=False) & ~Q(approved_hash="") & Q(approved_hash=F("content_hash"))),
+                | (
+                    (Q(approved_by__isnull=False) | Q(waiver__isnull=False))
+                    & ~Q(approved_hash="")
+                    & Q(approved_hash=F("content_hash"))
+                ),
                 name="update_sent_only_as_approved",
             ),
         ]
@@ -247,8 +258,13 @@ class IncidentUpdate(models.Model):
             return self._saved()
 
     def submit(self, by: Any, version: int | None = None) -> "IncidentUpdate":
-        """Freeze the content and ask for approval. Raises NotAllowed, WrongState, Refused (with findings)."""
+        """Freeze the content and ask for approval; what approved templates say may need none, if the plan says so.
+
+        Raises NotAllowed, WrongState, Refused (with findings).
+        """
+        from incidents import approving
         from incidents.publishing import build_manifest, check_private, manifest_hash
+        from incidents.rendering import says_only_prepared_words
 
         with transaction.atomic():
             me = self._locked()
@@ -261,8 +277,11 @@ class IncidentUpdate(models.Model):
             check_private(me)
             me.content_hash = manifest_hash(me.manifest)
             me.status = self.Status.IN_REVIEW
+            me.policy, me.waiver = approving.policy(me), None
             me.save()
             me._record(by, Decision.Verb.SUBMIT)
+            if me.policy["prepared"] and says_only_prepared_words(me) and not (reach := me.reach()).warning():
+                me._waive(by, Decision.Verb.PREPARED, "", reach.total)
             return self._saved()
 
     def approve(
@@ -270,9 +289,11 @@ class IncidentUpdate(models.Model):
     ) -> "IncidentUpdate":
         """Approve exactly the frozen content. Never by anybody who wrote a word of it, superuser or not.
 
+        It is approved once as many people did as the plan asks for; until then it goes on waiting.
         `seen_hash` is the content the approver looked at; `typed_count` the number of people they typed, needed
         when the audience is empty or unusually large. Raises NotAllowed, WrongState, Refused.
         """
+        from incidents import approving
         from incidents.publishing import check_private
 
         with transaction.atomic():
@@ -282,20 +303,65 @@ class IncidentUpdate(models.Model):
                 raise NotAllowed(_t("You wrote this update, so somebody else must approve it."))
             me._check_status(self.Status.IN_REVIEW)
             me._check_seen(seen_hash)
+            approving.check_approver(me, by)
             me._check_words()  # time has passed: what was promised may be over by now
             check_private(me)
             reach = me.reach()
             if (warning := reach.warning()) and typed_count != reach.total:
                 raise Refused(warning)
+            me._record(by, Decision.Verb.APPROVE, comment)
+            if approving.missing(me):
+                return self._saved()
             me.status = self.Status.APPROVED
             me.approved_hash = me.content_hash
             me.approved_by = by
             me.approved_at = timezone.now()
             me.approved_count = reach.total
             me.save()
-            me._record(by, Decision.Verb.APPROVE, comment)
             if me.publish_at and me.publish_at > timezone.now() and me.may("publish", by):
                 me._release(by)
+            return self._saved()
+
+    def break_glass(self, by: Any, reason: str, seen_hash: str, typed_count: int | None = None) -> "IncidentUpdate":
+        """Let it out without a second person, in one's own name. Somebody else has to review that afterwards.
+
+        For what waits for approval, so that what goes out is what stands on the page. As for approve(), `typed_count`.
+        Raises NotAllowed, WrongState, Refused (no reason).
+        """
+        from incidents.publishing import check_private
+
+        with transaction.atomic():
+            incident = Incident.objects.select_for_update(no_key=True).get(pk=self.incident_id)  # as publish() locks
+            me = self._locked()
+            me._check_may("publish", by)
+            if not by.has_perm("incidents.break_glass"):
+                raise NotAllowed(_t("%(who)s may not send without a second person.") % {"who": name_of(by)})
+            me._check_status(self.Status.IN_REVIEW)
+            me._check_seen(seen_hash)
+            if not reason.strip():
+                raise Refused(_t("Say why nobody could approve it: somebody reviews this afterwards."))
+            me._check_words()
+            check_private(me)
+            reach = me.reach()
+            if (warning := reach.warning()) and typed_count != reach.total:
+                raise Refused(warning)
+            me._waive(by, Decision.Verb.GLASS, reason, reach.total)
+            me._let_out(by, incident)
+            return self._saved()
+
+    def review_glass(self, by: Any, comment: str) -> "IncidentUpdate":
+        """Close the review of what went out without a second person. Raises NotAllowed, WrongState, Refused."""
+        with transaction.atomic():
+            me = self._locked()
+            me._check_may("approve", by)
+            if not me.glass_is_open:
+                raise WrongState(_t("There is nothing to review here."))
+            broke = me.decisions.filter(verb=Decision.Verb.GLASS).values_list("by_id", flat=True)
+            if by.pk in me.writers() | set(broke):
+                raise NotAllowed(_t("You wrote this, or sent it alone: somebody else must review it."))
+            if not comment.strip():
+                raise Refused(_t("Say what you found: were the words right, and was it necessary?"))
+            me._record(by, Decision.Verb.GLASS_SEEN, comment)
             return self._saved()
 
     def release(self, by: Any) -> "IncidentUpdate":
@@ -330,7 +396,7 @@ class IncidentUpdate(models.Model):
 
     def publish(self, by: Any) -> "IncidentUpdate":
         """Show it on the status page and queue it for every channel. Raises NotAllowed, WrongState, Refused."""
-        from incidents.publishing import announce, check_private, dispatch
+        from incidents.publishing import check_private
 
         with transaction.atomic():
             # `no_key`: whoever holds the update may meanwhile record a decision, which points to the incident.
@@ -341,14 +407,7 @@ class IncidentUpdate(models.Model):
             me._check_words()
             check_private(me)
             me.reach().check_against(me.approved_count)
-            me.status = self.Status.PUBLISHED
-            me.published_at = timezone.now()
-            me.published_by = by
-            me.hold_reason = None
-            me.save()
-            announce(me, incident)
-            dispatch(me)
-            me._record(by, Decision.Verb.PUBLISH)
+            me._let_out(by, incident)
             return self._saved()
 
     def withdraw(self, by: Any, comment: str = "") -> "IncidentUpdate":
@@ -417,7 +476,37 @@ class IncidentUpdate(models.Model):
             me._record(by, Decision.Verb.STOP, str(people))
         return people
 
+    # ── What it needs before it may go out ──
+
+    @property
+    def glass_is_open(self) -> bool:
+        """Whether it went out without a second person and nobody has reviewed that yet."""
+        went = self.status == self.Status.PUBLISHED and self.waiver == Decision.Verb.GLASS
+        return went and not self.decisions.filter(verb=Decision.Verb.GLASS_SEEN).exists()
+
     # ── Parts of the verbs ──
+
+    def _waive(self, by: Any, verb: str, comment: str, people: int) -> None:
+        self._record(by, verb, comment)  # first: the database asks for it
+        self.status = self.Status.APPROVED
+        self.waiver = verb
+        self.approved_hash = self.content_hash
+        self.approved_at = timezone.now()
+        self.approved_count = people
+        self.save()
+
+    def _let_out(self, by: Any, incident: Incident) -> None:
+        """The end of publish(): `incident` is locked, and everything is checked."""
+        from incidents.publishing import announce, dispatch
+
+        self.status = self.Status.PUBLISHED
+        self.published_at = timezone.now()
+        self.published_by = by
+        self.hold_reason = None
+        self.save()
+        announce(self, incident)
+        dispatch(self)
+        self._record(by, Decision.Verb.PUBLISH)
 
     def _locked(self) -> "IncidentUpdate":
         return (
@@ -511,7 +600,7 @@ class IncidentUpdate(models.Model):
 
     def _to_draft(self) -> None:
         """Forget the frozen content and every approval of it."""
-        self.released_by = self.hold_reason = None
+        self.released_by = self.hold_reason = self.policy = self.waiver = None
         self.status = self.Status.DRAFT
         self.manifest = None
         self.content_hash = self.approved_hash = ""
@@ -533,21 +622,3 @@ class IncidentUpdate(models.Model):
             comment=comment.strip(),
             content_hash=self.content_hash if content_hash is None else content_hash,
         )
-
-
-class Rendition(WordsModel):
-    """The words of an update in one language, as a person edits them. {{ placeholders }} are filled at review."""
-
-    update = models.ForeignKey(IncidentUpdate, on_delete=models.CASCADE, related_name="renditions")
-    locale = models.CharField(_("language"), max_length=8, choices=settings.LANGUAGES)
-    # Where the words came from, for "what did I change?" and for scores by template version.
-    template = models.ForeignKey(MessageTemplate, on_delete=models.SET_NULL, null=True, blank=True, related_name="+")
-
-    class Meta:
-        verbose_name = _("text")
-        verbose_name_plural = _("texts")
-        ordering = ["id"]
-        constraints = [models.UniqueConstraint(fields=["update", "locale"], name="rendition_once_per_language")]
-
-    def __str__(self) -> str:
-        return f"{self.update} · {self.locale}"

@@ -38,6 +38,8 @@ def plan_data(**more):
         "roles-INITIAL_FORMS": 0,
         "stages-TOTAL_FORMS": 0,
         "stages-INITIAL_FORMS": 0,
+        "approvals-TOTAL_FORMS": 0,
+        "approvals-INITIAL_FORMS": 0,
         **more,
     }
 
