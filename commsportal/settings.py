@@ -176,7 +176,12 @@ WEBHOOK_NETWORKS = [ip_network(one) for one in env.list("WEBHOOK_NETWORKS", defa
 # An audience above this, or ten times the last one, must be typed by the approver.
 AUDIENCE_CONFIRM_ABOVE = env.int("AUDIENCE_CONFIRM_ABOVE", default=10_000)
 # Dotted names of the tasks that find due work whatever the queue has lost; the worker enqueues them in turn.
-SWEEPS = ["channels.tasks.sweep", "incidents.tasks.sweep", "incidents.tasks.sweep_requests"]
+SWEEPS = [
+    "channels.tasks.sweep",
+    "incidents.tasks.sweep",
+    "incidents.tasks.sweep_requests",
+    "incidents.tasks.sweep_clock",
+]
 SWEEP_SECONDS = env.int("SWEEP_SECONDS", default=10)
 # A queue that did nothing for this long while work was waiting is killed and restarted. Longer than any good task.
 WORKER_STALE_SECONDS = env.int("WORKER_STALE_SECONDS", default=60)

@@ -10,5 +10,6 @@ urlpatterns = [
     path("i18n/", include("django.conf.urls.i18n")),
     path("", include("channels.urls")),
     path("", include("feedback.urls")),
+    path("", include("incidents.urls")),
     path("", include("incidents.statuspage.urls")),
 ]

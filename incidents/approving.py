@@ -2,10 +2,16 @@
 
 from typing import Any
 
+from django.contrib.auth import get_user_model
+from django.core import signing
+from django.db.models import Q
 from django.utils.translation import gettext as _
+
+from channels import links
 
 from .errors import NotAllowed, WrongState
 from .models import Decision, IncidentUpdate, Role
+from .models.component import OPERATE
 from .models.decision import name_of
 from .models.plan import USUAL_APPROVAL
 
@@ -79,3 +85,48 @@ def in_words(update: IncidentUpdate) -> str:
         many = _("%(n)d people must approve this") % {"n": wanted["approvers"]}
         return f"{many} ({role})" if role else many
     return _("The plan asks for the approval of: %(role)s") % {"role": role} if role else ""
+
+
+def approvers(update: IncidentUpdate, most: int = 4) -> list[Any]:
+    """People who may approve it and have not, and wrote none of it, in the order in which to ask them.
+
+    Those of the role that the plan asks for, where it does; else first those of the incident and its plan, then others.
+    """
+    people, backend = get_user_model()._default_manager, "django.contrib.auth.backends.ModelBackend"
+    able = people.with_perm("incidents.approve_incidentupdate", backend=backend).filter(is_active=True)
+    able = able.exclude(pk__in=update.writers()).exclude(pk__in=[one.by_id for one in approvals(update)])
+    by_role = bool(policy(update)["role"])
+    named = [one.pk for one in asked(update)] if by_role else _of_the_incident(update)
+    order = {pk: n for n, pk in reversed(list(enumerate(named)))}
+    found = [one for one in able.filter(pk__in=order) if update.incident.may_operate(one)]
+    found.sort(key=lambda one: order[one.pk])
+    if found or by_role:
+        return found[:most]
+    everywhere = Q(pk__in=people.with_perm(OPERATE, backend=backend).values("pk"))
+    return list(able.filter(everywhere, is_superuser=False).order_by("pk")[:most])
+
+
+def _of_the_incident(update: IncidentUpdate) -> list[int]:
+    """Keys of the people of the incident, then of its plan: the communications manager first."""
+    rank = [Role.COMMUNICATIONS_MANAGER, Role.INCIDENT_MANAGER, Role.SUPPORT_LEAD]
+    held = sorted(update.incident.roles.values_list("role", "user"), key=lambda one: rank.index(Role(one[0])))
+    plan = update.incident.plan_version
+    named = sorted(plan.content["roles"] if plan else (), key=lambda one: rank.index(Role(one[0])))
+    return [key for _role, key in [*held, *named]]
+
+
+# ── The link in a message ───────────────────────────────────────────────────
+
+LINK_SALT = "incidents.approval"
+LINK_SECONDS = 7 * 24 * 3600
+
+
+def link(update: IncidentUpdate) -> str:
+    """The path that opens, after the login, exactly the content for which approval is asked now."""
+    return f"/approve/{links.signed(LINK_SALT, [update.pk, update.content_hash])}/"
+
+
+def read_link(token: str) -> tuple[int, str]:
+    """Key of the update and hash of its content. Raises django.core.signing.BadSignature."""
+    pk, content_hash = signing.loads(token, salt=LINK_SALT, max_age=LINK_SECONDS)
+    return pk, content_hash

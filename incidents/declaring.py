@@ -143,6 +143,36 @@ def start_draft(
     return update
 
 
+def start_no_change(incident: Incident, by: Any) -> IncidentUpdate:
+    """Begin an update that says that nothing has changed, in the words that customers read last.
+
+    Raises NotAllowed, WrongState (nothing was published yet, it is over, or another update is being written).
+    """
+    with transaction.atomic():
+        incident = Incident.objects.select_for_update(no_key=True).get(pk=incident.pk)
+        said = incident.updates.filter(status=IncidentUpdate.Status.PUBLISHED).order_by("-published_at", "-number")
+        last = said.first()
+        if last is None or incident.is_over:
+            raise WrongState(_("There is nothing that could stay as it is: nothing was published, or it is over."))
+        if incident.updates.filter(status__in=IncidentUpdate.PENDING, publish_at=None).exists():
+            raise WrongState(_("Another update is being written: publish or withdraw it first."))
+        draft = start_draft(incident, by, last.stage)
+        words = {text.locale: _unchanged(text, last) for text in last.renditions.all()}
+        return draft.edit(by, draft.version, words, notify=last.notify)
+
+
+def _unchanged(text: Rendition, last: IncidentUpdate) -> dict[str, str]:
+    """The words of `last`, with an outlook and short texts that say that all is as it was then."""
+    with translation.override(text.locale):
+        since = {"time": rendering.moment(last.published_at), "subject": text.subject}
+        outlook = _("Nothing has changed since our update of %(time)s. We write again by {{ next_update }}.") % since
+        short = "{{ organisation }}: " + _("{{ components }}: no change since %(time)s.") % since
+        short += " " + _("Next update by {{ next_update }}.")
+        subject = text.subject if text.subject.startswith(mark := _("No change")) else f"{mark}: {text.subject}"
+    own = {"subject": subject[:200], "outlook": outlook, "sms": short, "post": short + " {{ status_url }}"}
+    return text.words() | {field: new if getattr(text, field) else "" for field, new in own.items()}
+
+
 def start_correction(mistaken: IncidentUpdate, by: Any) -> IncidentUpdate:
     """Begin an update that puts a published one right: its words to be mended, for everybody who received it too.
 

@@ -6,7 +6,7 @@ from functools import partial
 from channels import delivery
 from channels.models import Dispatch
 
-from . import confirming, planning, publishing, subscriber_import, subscribing
+from . import clock, confirming, planning, publishing, subscriber_import, subscribing, telling_staff
 
 FIRST_SECONDS = 1
 log = logging.getLogger(__name__)
@@ -38,3 +38,14 @@ def sweep_requests() -> None:
     confirming.send_waiting()
     subscribing.forget()
     subscriber_import.forget()
+
+
+def tell_staff(notice_id: int) -> None:
+    """Tell one of the staff what was written down for them."""
+    telling_staff.send(notice_id)
+
+
+def sweep_clock() -> None:
+    """Promises that are about to break or did, approvals that wait too long, and notices that no wake-up reached."""
+    clock.tick()
+    telling_staff.send_waiting()

@@ -4,9 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from django.contrib import messages
-from django.contrib.auth import get_user_model
 from django.db import transaction
-from django.db.models import Q
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect, JsonResponse, QueryDict
 from django.shortcuts import render
 from django.template.loader import render_to_string
@@ -23,13 +21,11 @@ from incidents.forms import ComposeForm, PictureForm
 from incidents.models import (
     WORDS,
     Incident,
-    IncidentRole,
     IncidentUpdate,
     MessageTemplate,
     Rendition,
     Scenario,
 )
-from incidents.models.component import OPERATE
 
 from . import glance, maintenance, preview
 
@@ -338,31 +334,9 @@ def _pristine(form: ComposeForm) -> bool:
 # ── Who may approve ─────────────────────────────────────────────────────────
 
 
-def approvers(update: IncidentUpdate, most: int = 4) -> list[Any]:
-    """People who may approve it and wrote none of it: those of the role that the plan asks for, where it asks for one;
-    else first those of the incident and its plan, then others.
-    """
-    people, backend = get_user_model()._default_manager, "django.contrib.auth.backends.ModelBackend"
-    able = people.with_perm("incidents.approve_incidentupdate", backend=backend).exclude(pk__in=update.writers())
-    able = able.exclude(pk__in=[one.by_id for one in approving.approvals(update)])
-    if approving.policy(update)["role"]:
-        asked = {one.pk: n for n, one in enumerate(approving.asked(update))}
-        found = [one for one in able.filter(pk__in=asked) if update.incident.may_operate(one)]
-        return sorted(found, key=lambda one: asked[one.pk])[:most]
-    everywhere = Q(pk__in=people.with_perm(OPERATE, backend=backend).values("pk"))
-    plan = update.incident.plan_version
-    named = Q(pk__in=IncidentRole.objects.filter(incident=update.incident_id).values("user")) | Q(
-        pk__in=[one.pk for one in plan.people()] if plan else []
-    )
-    found = list(able.filter(named, everywhere).order_by("pk")[:most])
-    if not found:
-        found = [person for person in able.filter(named).order_by("pk")[:most] if update.incident.may_operate(person)]
-    return found or list(able.filter(everywhere, is_superuser=False).order_by("pk")[:most])
-
-
 def approvers_in_words(update: IncidentUpdate) -> str:
     """“Paolo Neri or Giulia Rossi”."""
-    names = [glance.name(person) for person in approvers(update)]
+    names = [glance.name(person) for person in approving.approvers(update)]
     if not names:
         return _("somebody who may approve")
     if len(names) == 1:

@@ -84,6 +84,12 @@ class Card:
     unsaid_move: IncidentUpdate | None = None
 
     @property
+    def shown_steps(self) -> tuple[glance.Step, ...]:
+        """The next step; and once the promise is near, that there is nothing new to say."""
+        near = self.promise is not None and self.promise.state != "calm"
+        return tuple(one for n, one in enumerate(self.standing.steps) if n == 0 or (near and one.no_change))
+
+    @property
     def ahead(self) -> bool:
         """Planned work that has not begun."""
         return self.incident.maintenance and self.incident.stage == Stage.SCHEDULED

@@ -203,6 +203,7 @@ class Step:
     url: str
     post: bool = False
     stage: str = ""
+    no_change: bool = False
     primary: bool = True
 
 
@@ -277,6 +278,8 @@ def _nothing_pending(incident: Incident, may_write: bool) -> Standing:
     # Planned work speaks by its notices: an update between is the exception.
     planned = incident.maintenance and incident.stage == Stage.SCHEDULED
     steps = [Step(label, url, post=True, primary=not (incident.is_over or planned))]
+    if incident.published_at and not (incident.is_over or planned):
+        steps.append(Step(_("Nothing new"), url, post=True, no_change=True, primary=False))
     if not incident.is_over:
         last = Step(_("Resolve"), url, post=True, stage=Stage.RESOLVED, primary=False)
         if incident.maintenance:

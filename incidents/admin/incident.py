@@ -193,6 +193,7 @@ class IncidentAdmin(ReadOnlyAdmin):
             "steps": incident.decisions.filter(update=None).select_related("by").order_by("-id"),
             "may_dismiss": not (incident.maintenance or incident.published_at or incident.is_over)
             and incident.may_dismiss(request.user),
+            "breaches": breaches(incident, updates),
             "roles": self._roles(request, incident, operates),
             **self._tickets(request, incident, pending, operates),
             "sees_deliveries": request.user.has_perm("channels.view_dispatch"),
@@ -257,7 +258,10 @@ class IncidentAdmin(ReadOnlyAdmin):
         try:
             if stage and stage not in (MAINTENANCE_STAGES if incident.maintenance else INCIDENT_STAGES):
                 raise Refused(_("There is no stage “%(stage)s”.") % {"stage": stage[:40]})
-            draft = declaring.start_draft(incident, request.user, stage)
+            if request.POST.get("no_change"):
+                draft = declaring.start_no_change(incident, request.user)
+            else:
+                draft = declaring.start_draft(incident, request.user, stage)
         except Problem as error:
             return refused(request, error, back)
         page = "compose" if draft.status == IncidentUpdate.Status.DRAFT else "review"
@@ -321,6 +325,19 @@ class IncidentAdmin(ReadOnlyAdmin):
         self.log_change(request, incident, text)
         messages.success(request, text)
         return HttpResponseRedirect(back)
+
+
+def breaches(incident: Incident, updates: list[IncidentUpdate]) -> list[str]:
+    """The promises that were broken, in words: when an update was due, and how late it came."""
+    told = sorted(one.published_at for one in updates if one.published_at)
+    found = []
+    for one in incident.breaches.all():
+        came = next((at for at in told if at > one.due_at), None) or incident.resolved_at
+        late = glance.span(((came or timezone.now()) - one.due_at).total_seconds())
+        text = _("due %(time)s, %(late)s late") if came else _("due %(time)s, late by %(late)s so far")
+        when = text % {"time": rendering.moment(one.due_at), "late": late}
+        found.append(f"{one.get_kind_display()}: {when}")
+    return found
 
 
 def candidates(incident: Incident) -> QuerySet[Any]:

@@ -13,7 +13,9 @@ from django.utils.translation import gettext_lazy, ngettext
 from unfold.admin import StackedInline, TabularInline
 from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget, UnfoldAdminSelectWidget
 
+from channels.models import Channel
 from incidents.models import ApprovalRule, CommunicationPlan, Incident, PlanRole, PlanStage, Role, Severity
+from incidents.models.plan import is_staff_chat
 
 from . import glance
 from .history import HistoryAdmin
@@ -78,6 +80,7 @@ class PlanForm(forms.ModelForm):
             "severities",
             "channels",
             "segments",
+            "staff_channels",
             "locales",
             "first_update_minutes",
             "update_minutes",
@@ -90,6 +93,9 @@ class PlanForm(forms.ModelForm):
         self.fields["default_locale"].initial = first
         if not self.instance.pk:
             self.fields["locales"].initial = [settings.LANGUAGE_CODE]
+        if "staff_channels" in self.fields:
+            rooms = [one.pk for one in Channel.objects.all() if is_staff_chat(one)]
+            self.fields["staff_channels"].queryset = Channel.objects.filter(pk__in=rooms)  # type: ignore[attr-defined]
         for name in ("first_update_minutes", "update_minutes"):
             if name in self.fields:
                 self.fields[name].min_value = 1  # type: ignore[attr-defined]
@@ -101,6 +107,11 @@ class PlanForm(forms.ModelForm):
             if default not in locales:
                 self.add_error("default_locale", _("Tick this language above, or choose one that is ticked."))
             data["locales"] = [default, *(x for x in locales if x != default)]
+        both = set(data.get("channels") or ()) & set(data.get("staff_channels") or ())
+        if both:
+            names = ", ".join(sorted(one.name for one in both))
+            text = _("Customers are spoken to by %(names)s: staff need a chat of their own.") % {"names": names}
+            self.add_error("staff_channels", text)
         for name in ("first_update_minutes", "update_minutes"):
             if data.get(name) == 0:
                 self.add_error(name, _("At least one minute."))
@@ -204,9 +215,10 @@ class CommunicationPlanAdmin(HistoryAdmin):
             {"fields": ["first_update_minutes", "update_minutes", "survey_delay_minutes"]},
         ),
         (gettext_lazy("How we speak"), {"fields": ["channels", "segments", "locales", "default_locale"]}),
+        (gettext_lazy("How staff are told"), {"fields": ["staff_channels"]}),
     ]
     # For whoever may read it only: sentences instead of the stored lists.
-    read_fields = ("name", "covers", "promise", "channels", "segments", "languages", "roles_held")
+    read_fields = ("name", "covers", "promise", "channels", "segments", "staff_channels", "languages", "roles_held")
 
     def get_fieldsets(self, request: HttpRequest, obj: CommunicationPlan | None = None) -> Any:
         if obj is not None and not self.has_change_permission(request, obj):

@@ -69,7 +69,9 @@ class Names:
         parts = [part for content in kept for part in (content, *content["stages"].values())]
         self._known: dict[str, dict[int, Any]] = {
             "groups": _named(ComponentGroup, {key for content in kept for key in content["groups"]}),
-            "channels": _named(Channel, {key for part in parts for key in part["channels"]}),
+            "channels": _named(
+                Channel, {key for part in parts for key in (*part["channels"], *part.get("staff_channels", ()))}
+            ),
             "segments": _named(AudienceSegment, {key for part in parts for key in part["segments"]}),
             "people": _named(get_user_model(), {key for content in kept for _role, key in content["roles"]}),
         }
@@ -101,6 +103,8 @@ def differences(before: dict[str, Any], after: dict[str, Any], names: Names) -> 
     found += _listed(_("severities"), before["severities"], after["severities"], lambda one: str(Severity(one).label))
     found += _listed(_("component groups"), before["groups"], after["groups"], lambda one: names.of("groups", one))
     found += _ways("", before, after, names)
+    rooms = (before["staff_channels"], after["staff_channels"])
+    found += _listed(_("chat for staff"), *rooms, lambda one: names.of("channels", one))
     for stage in dict.fromkeys([*before["stages"], *after["stages"]]):
         nothing: dict[str, list] = {"channels": [], "segments": [], "locales": []}
         at = f"{Stage(stage).label}, "

@@ -241,6 +241,8 @@ def _page(
         "in_review": in_review,
         "approved": approved,
         "can_decide": in_review and counts,
+        # Whoever comes by a link in a message was asked about other words than these.
+        "other_words": bool(request.GET.get("asked")) and request.GET["asked"] != update.content_hash,
         "asks": approving.in_words(update) if in_review else "",
         "approved_so_far": approving.approvals(update) if in_review else [],
         "last_needed": in_review and approving.missing(update) <= 1,

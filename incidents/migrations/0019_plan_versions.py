@@ -46,6 +46,7 @@ def write_first_versions(apps, schema_editor):
             "groups": keys(plan.component_groups),
             "severities": sorted(plan.severities),
             "channels": keys(plan.channels),
+            "staff_channels": [],
             "segments": keys(plan.segments),
             "locales": plan.locales,
             "first_update_minutes": plan.first_update_minutes,

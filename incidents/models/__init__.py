@@ -11,6 +11,7 @@ from .picture import UpdatePicture
 from .plan import ApprovalRule, CommunicationPlan, PlanRole, PlanStage, PlanVersion, Role
 from .rendition import Rendition
 from .segment import AudienceSegment
+from .staff_notice import PromiseBreach, StaffContact, StaffNotice
 from .status_page import StatusPage
 from .subscriber_import import SubscriberImport
 from .subscription_request import SubscriptionRequest
@@ -54,10 +55,13 @@ __all__ = [
     "PlanRole",
     "PlanStage",
     "PlanVersion",
+    "PromiseBreach",
     "Rendition",
     "Role",
     "Scenario",
     "Severity",
+    "StaffContact",
+    "StaffNotice",
     "Stage",
     "StatusPage",
     "SubscriberImport",

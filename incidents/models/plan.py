@@ -27,6 +27,12 @@ class Role(models.TextChoices):
     SUPPORT_LEAD = "support_lead", _("Support lead")
 
 
+def is_staff_chat(channel: Channel) -> bool:
+    """Whether staff can be told something by it: one room for all, which is not a public network."""
+    can = channel.capabilities
+    return bool(can and can.broadcast and can.form == "chat" and not can.public)
+
+
 class CommunicationPlan(models.Model):
     """How we speak about incidents of some components and severities. An empty list means: any."""
 
@@ -36,6 +42,13 @@ class CommunicationPlan(models.Model):
     )
     severities = models.JSONField(_("severities"), default=list, blank=True, help_text=_("Empty: all."))
     channels = models.ManyToManyField(Channel, blank=True, verbose_name=_("channels"))
+    staff_channels = models.ManyToManyField(
+        Channel,
+        blank=True,
+        related_name="+",
+        verbose_name=_("chat for staff"),
+        help_text=_("Where staff are reminded, besides by email and SMS. Only channels that customers do not read."),
+    )
     segments = models.ManyToManyField(
         AudienceSegment,
         blank=True,
@@ -85,6 +98,7 @@ class CommunicationPlan(models.Model):
             "groups": keys(self.component_groups),
             "severities": sorted(self.severities),
             "channels": keys(self.channels),
+            "staff_channels": keys(self.staff_channels),
             "segments": keys(self.segments),
             "locales": self.locales,
             "first_update_minutes": self.first_update_minutes,
@@ -218,9 +232,9 @@ class PlanVersion(models.Model):
     Append-only: the database refuses to change a row.
 
     `content` is CommunicationPlan.content(): {"name", "groups": [key], "severities", "channels": [key],
-    "segments": [key], "locales", "first_update_minutes", "update_minutes", "survey_delay_minutes",
-    "stages": {stage: {"channels", "segments", "locales"}}, "roles": [[role, user key]] in the order of asking,
-    "approvals": [ApprovalRule.content()] in their order}.
+    "staff_channels": [key], "segments": [key], "locales", "first_update_minutes", "update_minutes",
+    "survey_delay_minutes", "stages": {stage: {"channels", "segments", "locales"}},
+    "roles": [[role, user key]] in the order of asking, "approvals": [ApprovalRule.content()] in their order}.
     """
 
     plan = models.ForeignKey(CommunicationPlan, on_delete=models.CASCADE, related_name="versions")
@@ -258,6 +272,13 @@ class PlanVersion(models.Model):
         """Those an update at this stage begins with: enabled ones, without those that show the page."""
         found = Channel.objects.filter(pk__in=self._at(stage, "channels"), enabled=True).order_by("pk")
         return [one for one in found if not one.is_page]
+
+    def staff_channels(self) -> list[Channel]:
+        """Chat of the staff; never a channel that the plan speaks to customers by."""
+        parts = [self.content, *self.content["stages"].values()]
+        read_by_customers = {key for part in parts for key in part["channels"]}
+        found = Channel.objects.filter(pk__in=self.content["staff_channels"], enabled=True).order_by("pk")
+        return [one for one in found if one.pk not in read_by_customers and is_staff_chat(one)]
 
     def segments(self, stage: str) -> list[AudienceSegment]:
         return list(AudienceSegment.objects.filter(pk__in=self._at(stage, "segments")))

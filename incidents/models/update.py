@@ -262,7 +262,7 @@ class IncidentUpdate(models.Model):
 
         Raises NotAllowed, WrongState, Refused (with findings).
         """
-        from incidents import approving
+        from incidents import approving, clock
         from incidents.publishing import build_manifest, check_private, manifest_hash
         from incidents.rendering import says_only_prepared_words
 
@@ -282,6 +282,8 @@ class IncidentUpdate(models.Model):
             me._record(by, Decision.Verb.SUBMIT)
             if me.policy["prepared"] and says_only_prepared_words(me) and not (reach := me.reach()).warning():
                 me._waive(by, Decision.Verb.PREPARED, "", reach.total)
+            else:
+                clock.ask(me)
             return self._saved()
 
     def approve(

@@ -1,0 +1,150 @@
+"""The clock of each open incident: reminds before a promise breaks, records when it does, and asks deputies.
+
+`tick()` runs with the worker's sweep. Running it twice, or on two machines, tells everybody once.
+"""
+
+import logging
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db.models import Max, Q
+from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+
+from . import approving, telling_staff
+from .models import Decision, Incident, IncidentUpdate, PromiseBreach, Role, StaffNotice, Stage
+from .models.decision import name_of
+from .rendering import moment
+
+log = logging.getLogger(__name__)
+Kind = StaffNotice.Kind
+
+
+def tick() -> None:
+    """Whatever is due by now."""
+    published = Q(updates__status=IncidentUpdate.Status.PUBLISHED)
+    running = Incident.objects.open().filter(imported_from=None).select_related("plan_version")
+    for incident in running.annotate(told_at=Max("updates__published_at", filter=published)):
+        try:
+            _watch(incident, incident.told_at)  # type: ignore[attr-defined]
+        except Exception:  # the others must not wait for it
+            log.exception("the clock of incident %s stands still", incident.pk)
+    waiting = IncidentUpdate.objects.filter(status=IncidentUpdate.Status.IN_REVIEW)
+    for update in waiting.select_related("incident__plan_version"):
+        try:
+            _escalate(update)
+        except Exception:
+            log.exception("the approval of update %s cannot be escalated", update.pk)
+
+
+# ── Promises ────────────────────────────────────────────────────────────────
+
+
+def reminds_at(incident: Incident, due: datetime, told_at: datetime | None) -> datetime:
+    """When the last third of a promise begins."""
+    start = told_at or incident.published_at or incident.declared_at
+    return due - max(due - start, timedelta()) / 3
+
+
+def _watch(incident: Incident, told_at: datetime | None) -> None:
+    due = incident.due_after(told_at)
+    if due is None or (incident.maintenance and incident.stage == Stage.SCHEDULED):
+        return
+    now = timezone.now()
+    if now >= due:
+        _record(incident, due)
+    elif now >= reminds_at(incident, due, told_at):
+        _tell(incident, Kind.REMINDER, due, [Role.COMMUNICATIONS_MANAGER])
+
+
+def _record(incident: Incident, due: datetime) -> None:
+    _breach, new = PromiseBreach.objects.get_or_create(
+        incident=incident, due_at=due, defaults={"kind": _kind(incident)}
+    )
+    # Told again each time until it is written down that everybody was: a crash in between leaves nobody out.
+    if new or not StaffNotice.objects.filter(kind=Kind.BREACH, incident=incident, key__contains=_about(due)).exists():
+        _tell(incident, Kind.BREACH, due, [Role.INCIDENT_MANAGER, Role.COMMUNICATIONS_MANAGER])
+
+
+def _kind(incident: Incident) -> str:
+    if incident.published_at is None:
+        return PromiseBreach.Kind.FIRST
+    if incident.maintenance and not incident.next_update_at:
+        return PromiseBreach.Kind.WORK
+    return PromiseBreach.Kind.NEXT
+
+
+def _about(due: datetime) -> str:
+    return f"{due:%Y%m%d%H%M%S}"
+
+
+def _tell(incident: Incident, kind: str, due: datetime, roles: list[Role]) -> None:
+    def words() -> tuple[str, str]:
+        what = {"title": incident.title, "time": moment(due)}
+        if kind == Kind.BREACH and incident.published_at is None:
+            subject = _("First update overdue: %(title)s") % what
+            text = _("Customers were to be told by %(time)s, and nothing was published.") % what
+        elif kind == Kind.BREACH:
+            subject = _("Update overdue: %(title)s") % what
+            text = _("Customers were promised an update by %(time)s, and nothing was published.") % what
+        else:
+            minutes = max(1, round((due - timezone.now()).total_seconds() / 60))
+            what["n"] = minutes  # type: ignore[assignment]
+            subject = (
+                ngettext("Update due in %(n)d min: %(title)s", "Update due in %(n)d min: %(title)s", minutes) % what
+            )
+            text = _("Customers are to be told by %(time)s. Nothing new? Say just that: it is one button.") % what
+        return subject, text
+
+    people = [one for role in roles for one in holders(incident, role)]
+    path = f"/admin/incidents/incident/{incident.pk}/change/"
+    telling_staff.tell(people, kind, f"{incident.pk}:{_about(due)}", words, path, incident)
+
+
+def holders(incident: Incident, role: str) -> list[Any]:
+    """Who holds a role in the incident; if nobody, whom its plan names first."""
+    held = [one.user for one in incident.roles.filter(role=role, user__is_active=True).select_related("user")]
+    plan = incident.plan_version
+    return held or (plan.people(role)[:1] if plan else [])
+
+
+# ── Approvals ───────────────────────────────────────────────────────────────
+
+
+def ask(update: IncidentUpdate) -> None:
+    """Tell those whose approval is needed first that it is asked for."""
+    needed = approving.missing(update)
+    _ask(update, Kind.APPROVAL, approving.approvers(update)[:needed])
+
+
+def _escalate(update: IncidentUpdate) -> None:
+    """Ask everybody else who may approve, once it has waited for as long as the plan lets it."""
+    minutes = approving.policy(update)["escalate_minutes"]
+    asked = update.decisions.filter(verb=Decision.Verb.SUBMIT).order_by("-pk").first()
+    if not minutes or asked is None or timezone.now() < asked.at + timedelta(minutes=minutes):
+        return
+    about = f"{update.pk}:{asked.pk}"
+    if StaffNotice.objects.filter(kind=Kind.ESCALATED, update=update, key__contains=f":{about}:").exists():
+        return
+    told = StaffNotice.objects.filter(kind=Kind.APPROVAL, update=update, key__contains=f":{about}:")
+    already = set(told.values_list("user", flat=True))
+    everybody = approving.approvers(update, most=20)
+    _ask(update, Kind.ESCALATED, [one for one in everybody if one.pk not in already] or everybody)
+
+
+def _ask(update: IncidentUpdate, kind: str, people: list[Any]) -> None:
+    asked = update.decisions.filter(verb=Decision.Verb.SUBMIT).select_related("by").order_by("-pk").first()
+    if asked is None:
+        return
+
+    def words() -> tuple[str, str]:
+        what = {"title": update.incident.title, "who": name_of(asked.by), "time": moment(asked.at)}
+        if kind == Kind.ESCALATED:
+            subject = _("Still waiting for approval: %(title)s") % what
+            return subject, _("%(who)s asked for approval at %(time)s, and nobody has decided yet. Can you?") % what
+        text = _("%(who)s asks for your approval. The link opens exactly what would be sent; log in to decide.") % what
+        return _("Your approval, please: %(title)s") % what, text
+
+    path = approving.link(update)
+    telling_staff.tell(people, kind, f"{update.pk}:{asked.pk}", words, path, update.incident, update)

@@ -1,0 +1,149 @@
+"""Tell staff something, by email, SMS and chat: written down first, sent by a worker, each thing once.
+
+A notice says little and links to the page where something is to be done, which asks for the login.
+"""
+
+import time
+from collections.abc import Callable, Iterable
+from datetime import timedelta
+from typing import Any
+
+from django.conf import settings
+from django.db import transaction
+from django.template.loader import render_to_string
+from django.utils import timezone, translation
+
+from channels import delivery, queue
+from channels.errors import Throttled, Transient, Uncertain
+from channels.models import Channel, Medium
+from channels.providers.base import Addressee, Message
+
+from . import rendering
+from .models import ComponentStatus, Incident, IncidentUpdate, StaffContact, StaffNotice
+
+Outcome = StaffNotice.Outcome
+PAUSE = timedelta(seconds=30)  # before what surely was not sent is tried again
+PATIENCE = timedelta(minutes=30)  # a reminder that comes later than this says nothing true
+LOST = timedelta(minutes=2)  # a worker that has been sending for this long is gone
+SLICE = 5  # seconds that a sweep sends for at most
+Words = Callable[[], tuple[str, str]]  # subject and text, in the active language
+
+
+def tell(
+    people: Iterable[Any],
+    kind: str,
+    about: str,
+    words: Words,
+    path: str,
+    incident: Incident,
+    update: IncidentUpdate | None = None,
+) -> None:
+    """Write down a notice to each of `people`, and to the chat that the plan names for staff, unless there is one.
+
+    `about` tells it from others of its kind: the same is told once to each. `path` is the page to open.
+    """
+    wanted = [one for person in dict.fromkeys(people) for one in _to_person(person)]
+    plan = incident.plan_version
+    wanted += [
+        StaffNotice(channel=one, medium=Medium.BROADCAST, locale=settings.LANGUAGE_CODE)
+        for one in (plan.staff_channels() if plan else ())
+    ]
+    for one in wanted:
+        one.kind, one.incident, one.update = kind, incident, update
+        whom = f"u{one.user_id}" if one.user_id else f"c{one.channel_id}"
+        one.key = f"{kind}:{about}:{whom}:{one.medium}"
+        one.url = f"{settings.PORTAL_URL}{path}"
+        with translation.override(one.locale):
+            subject, one.text = words()
+        one.subject = subject[:300]
+    with transaction.atomic():
+        StaffNotice.objects.bulk_create(wanted, ignore_conflicts=True)
+        fresh = StaffNotice.objects.filter(key__in=[one.key for one in wanted], outcome=Outcome.WAITING, tried_at=None)
+        for pk in fresh.values_list("pk", flat=True):
+            queue.enqueue("incidents.tasks.tell_staff", pk)
+
+
+def _to_person(person: Any) -> list[StaffNotice]:
+    contact = StaffContact.objects.filter(user=person).first() or StaffContact(user=person)
+    media = [Medium.EMAIL] if contact.by_email and person.email else []
+    media += [Medium.SMS] if contact.phone else []
+    return [StaffNotice(user=person, medium=medium, locale=contact.locale) for medium in media]
+
+
+# ── Send ────────────────────────────────────────────────────────────────────
+
+
+def send(notice_id: int) -> None:
+    """Send one notice, unless somebody has."""
+    mine = StaffNotice.objects.filter(pk=notice_id, outcome=Outcome.WAITING)
+    if not mine.update(outcome=Outcome.SENDING, tried_at=timezone.now()):
+        return
+    one = StaffNotice.objects.select_related("user", "channel", "incident").get(pk=notice_id)
+    one.outcome, one.detail = _send(one)
+    one.save(update_fields=["outcome", "detail"])
+
+
+def send_waiting() -> None:
+    """What no worker was woken for, and what could not be handed over. What a lost worker was sending is sent again:
+    to be told twice harms nobody here.
+    """
+    now = timezone.now()
+    StaffNotice.objects.filter(outcome=Outcome.SENDING, tried_at__lt=now - LOST).update(outcome=Outcome.WAITING)
+    unsent = StaffNotice.objects.filter(outcome=Outcome.WAITING)
+    unsent.filter(created_at__lt=now - PATIENCE).update(outcome=Outcome.FAILED)
+    end = time.monotonic() + SLICE
+    for pk, tried_at in unsent.order_by("pk").values_list("pk", "tried_at")[:500]:
+        if time.monotonic() > end:
+            return
+        if tried_at is None or tried_at < now - PAUSE:
+            send(pk)
+
+
+def _send(one: StaffNotice) -> tuple[str, str]:
+    """What became of it, and the provider's word for that."""
+    channel, address = _way(one)
+    if channel is None or not address:
+        return Outcome.WAITING, "no channel that is on carries this"
+    can = channel.capabilities
+    if can is None or (can.broadcast and can.public):
+        return Outcome.FAILED, "customers read this channel"
+    key = f"staff-{one.pk}"
+    message = Message(_parts(one, can.form), one.locale, f"staff-{one.incident.thread}", key)
+    error = delivery.send_own(channel, message, Addressee(address, key=key)).error
+    if error is None:
+        return Outcome.SENT, ""
+    outcome = Outcome.FAILED
+    if isinstance(error, Transient | Throttled):
+        outcome = Outcome.WAITING
+    elif isinstance(error, Uncertain):
+        outcome = Outcome.UNKNOWN
+    return outcome, channel.mask(str(error))[:500]
+
+
+def _way(one: StaffNotice) -> tuple[Channel | None, str]:
+    """The channel that is on and carries it, and the address there."""
+    if one.channel:
+        return (one.channel if one.channel.enabled else None), f"channel:{one.channel.pk}"
+    contact = StaffContact.objects.filter(user=one.user).first()
+    if one.medium == Medium.SMS:
+        return delivery.way_to(Medium.SMS), contact.phone if contact else ""
+    return delivery.way_to(Medium.EMAIL), one.user.email if one.user else ""
+
+
+def _parts(one: StaffNotice, form: str) -> dict[str, str]:
+    subject = f"{settings.PORTAL_NAME}: {one.subject}"
+    if form in ("sms", "post", "voice"):
+        return {"text": f"{one.subject}. {one.url}"}
+    parts = {"subject": subject, "text": f"{one.text}\n\n{one.url}", "url": one.url}
+    if form in ("chat", "push"):
+        return parts | {"text": one.text}
+    with translation.override(one.locale):
+        context = {
+            "organisation": settings.PORTAL_NAME,
+            "subject": one.subject,
+            "text": one.text,
+            "url": one.url,
+            "locale": one.locale,
+            "colour": rendering.STATE_COLOURS[ComponentStatus.DEGRADED],
+        }
+        return parts | {"html": render_to_string("messages/staff.html", context)}

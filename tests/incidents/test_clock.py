@@ -1,0 +1,393 @@
+"""Promises to customers: staff are reminded before one breaks, and told when it does."""
+
+from datetime import timedelta
+
+import pytest
+from django.contrib.auth.models import User
+from django.urls import reverse
+from django.utils import timezone
+
+from channels.models import Channel
+from incidents import approving, clock, declaring, tasks, telling_staff
+from incidents.errors import WrongState
+from incidents.models import ApprovalRule, Incident, IncidentUpdate, PlanRole, PromiseBreach, StaffContact, StaffNotice
+from tests import make
+
+pytestmark = pytest.mark.django_db
+Kind, Outcome = StaffNotice.Kind, StaffNotice.Outcome
+T0 = timezone.now().replace(microsecond=0)
+
+
+@pytest.fixture
+def at(time_machine):
+    """Moves the clock to so many minutes after T0."""
+
+    def move(minutes: float) -> None:
+        time_machine.move_to(T0 + timedelta(minutes=minutes), tick=False)
+
+    move(0)
+    return move
+
+
+@pytest.fixture
+def people() -> dict[str, User]:
+    return {
+        "incident_manager": make.incident_manager(first_name="Marta"),
+        "communications_manager": make.communications_manager(first_name="Anna"),
+    }
+
+
+@pytest.fixture
+def incident(at, people) -> Incident:
+    """First update within 15 minutes, then every 30."""
+    make.recipients(2)
+    make.plan(make.channel(name="Email"), people=list(people.items()), first_update_minutes=15, update_minutes=30)
+    return make.incident(people["incident_manager"], title="Cards fail")
+
+
+def told(kind: str) -> list[str]:
+    rows = StaffNotice.objects.filter(kind=kind).order_by("pk")
+    return [one.user.first_name if one.user else one.channel.name for one in rows.select_related("user", "channel")]
+
+
+# ── The first update ────────────────────────────────────────────────────────
+
+
+def test_the_communications_manager_is_reminded_in_the_last_third(incident, at):
+    at(9)
+    clock.tick()
+    assert told(Kind.REMINDER) == []
+    at(10)
+    clock.tick()
+    assert told(Kind.REMINDER) == ["Anna"]
+    [notice] = StaffNotice.objects.filter(kind=Kind.REMINDER)
+    assert notice.subject == "Update due in 5 min: Cards fail"
+    assert not PromiseBreach.objects.exists()
+
+
+def test_a_broken_promise_is_recorded_once_and_goes_up_to_the_incident_manager(incident, at):
+    for minutes in (14.9, 15, 15.2, 40):
+        at(minutes)
+        clock.tick()
+    assert told(Kind.BREACH) == ["Marta", "Anna"]
+    [breach] = incident.breaches.all()
+    assert (breach.kind, breach.due_at) == ("first", incident.declared_at + timedelta(minutes=15))
+    assert StaffNotice.objects.filter(kind=Kind.BREACH).first().subject == "First update overdue: Cards fail"
+
+
+def test_each_promise_has_its_own_reminder_and_breach(incident, at, people):
+    at(5)
+    update = make.published(incident.updates.get(), people["communications_manager"])
+    due = update.next_update_at
+    for moment in (due - timedelta(minutes=1), due + timedelta(minutes=1)):
+        at((moment - T0).total_seconds() / 60)
+        clock.tick()
+    assert told(Kind.REMINDER) == ["Anna"]
+    assert [(one.kind, one.due_at) for one in incident.breaches.all()] == [("next", due)]
+    make.published(declaring.start_draft(incident, people["incident_manager"]), people["communications_manager"])
+    clock.tick()
+    assert incident.breaches.count() == 1
+
+
+@pytest.mark.parametrize("over", ["resolved", "dismissed", "imported"])
+def test_the_clock_stands_still_for_what_is_over_or_not_ours(incident, at, people, over):
+    if over == "resolved":
+        make.published(declaring.start_draft(incident, people["incident_manager"]), people["communications_manager"])
+        last = declaring.start_draft(incident, people["incident_manager"], "resolved")
+        make.published(last, people["communications_manager"])
+    elif over == "dismissed":
+        incident.dismiss(people["incident_manager"], "A false alarm.")
+    else:
+        Incident.objects.update(imported_from="elsewhere")
+    StaffNotice.objects.all().delete()
+    at(500)
+    clock.tick()
+    assert not StaffNotice.objects.exists()
+    assert not PromiseBreach.objects.exists()
+
+
+def test_planned_work_promises_nothing_before_it_begins(at, people):
+    make.plan(make.channel(), people=list(people.items()))
+    from incidents import planning
+
+    make.scenario()
+    start = T0 + timedelta(hours=1)
+    planning.plan_maintenance(people["incident_manager"], "Move", [make.component()], start, start + timedelta(hours=1))
+    at(30)
+    clock.tick()
+    assert not StaffNotice.objects.exclude(kind=Kind.APPROVAL).exists()
+
+
+def test_where_nobody_holds_the_role_the_plan_names_somebody(incident, at, people):
+    incident.roles.all().delete()
+    at(12)
+    clock.tick()
+    assert told(Kind.REMINDER) == ["Anna"]
+
+
+# ── How staff are told ──────────────────────────────────────────────────────
+
+
+def test_a_reminder_goes_out_by_email_sms_and_the_staff_chat(at, people):
+    make.channel(name="Email")
+    make.channel("outbox_sms", name="SMS")
+    room = make.channel("slack", name="War room", config={}, secrets={"url": "https://hooks.slack.com/services/x"})
+    plan = make.plan(people=list(people.items()))
+    plan.staff_channels.add(room)
+    StaffContact.objects.create(user=people["communications_manager"], phone="+393331234567", locale="it")
+    make.incident(people["incident_manager"], title="Cards fail")
+    at(12)
+    clock.tick()
+    rows = StaffNotice.objects.filter(kind=Kind.REMINDER)
+    assert {(one.medium, one.locale) for one in rows} == {("email", "it"), ("sms", "it"), ("broadcast", "en")}
+    assert rows.get(medium="email").subject == "Aggiornamento entro 3 min: Cards fail"
+
+
+def test_a_notice_is_sent_once_and_says_where_to_go(incident, at, settings):
+    at(12)
+    clock.tick()
+    tasks.sweep_clock()
+    [notice] = StaffNotice.objects.filter(kind=Kind.REMINDER)
+    assert notice.outcome == Outcome.SENT
+    tasks.tell_staff(notice.pk)
+    letters = [path.read_text() for path in (settings.DATA_DIR / "outbox").glob("*.json")]
+    [mail] = [one for one in letters if notice.user.email in one]
+    assert f"/admin/incidents/incident/{incident.pk}/change/" in mail
+    assert "for staff only" in mail
+
+
+def test_a_notice_waits_for_a_channel_and_is_given_up_when_it_says_nothing_true_any_more(at, people):
+    make.plan(people=list(people.items()))
+    make.incident(people["incident_manager"])
+    at(12)
+    tasks.sweep_clock()
+    [notice] = StaffNotice.objects.filter(kind=Kind.REMINDER)
+    assert (notice.outcome, notice.detail) == (Outcome.WAITING, "no channel that is on carries this")
+    at(60)
+    telling_staff.send_waiting()
+    notice.refresh_from_db()
+    assert notice.outcome == Outcome.FAILED
+
+
+def test_what_a_lost_worker_was_sending_is_sent_again(incident, at):
+    at(12)
+    clock.tick()
+    StaffNotice.objects.update(outcome=Outcome.SENDING, tried_at=timezone.now())
+    telling_staff.send_waiting()
+    assert StaffNotice.objects.filter(outcome=Outcome.SENT).count() == 0
+    at(15)
+    telling_staff.send_waiting()
+    assert set(StaffNotice.objects.values_list("outcome", flat=True)) == {Outcome.SENT}
+
+
+def test_a_channel_that_customers_read_is_never_used_for_staff(at, people):
+    plan = make.plan(people=list(people.items()))
+    public = make.channel("outbox_post", name="Posts")
+    both = make.channel("slack", name="Community", secrets={"url": "https://hooks.slack.com/services/x"})
+    plan.staff_channels.set([public, both])
+    plan.channels.set([both])
+    make.incident(people["incident_manager"])
+    at(12)
+    clock.tick()
+    assert told(Kind.REMINDER) == ["Anna"]
+    notice = StaffNotice.objects.get(kind=Kind.REMINDER)
+    StaffNotice.objects.filter(pk=notice.pk).update(channel=public, user=None, medium="broadcast")
+    telling_staff.send(notice.pk)
+    notice.refresh_from_db()
+    assert (notice.outcome, notice.detail) == (Outcome.FAILED, "customers read this channel")
+
+
+def test_the_plan_refuses_a_chat_in_which_customers_are_spoken_to():
+    from tests.incidents.test_plan_versions import as_form, change_url
+
+    room = make.channel("slack", name="Community", secrets={"url": "https://hooks.slack.com/services/x"})
+    plan, client = make.plan(room), make.client(make.communications_manager())
+    page = client.post(change_url(plan), as_form(plan, staff_channels=[room.pk])).content.decode()
+    assert "Customers are spoken to by Community: staff need a chat of their own." in page
+    make.channel(name="Mail")
+    assert "Mail" not in str(client.get(change_url(plan)).context["adminform"].form["staff_channels"])
+
+
+def test_a_phone_is_checked_where_it_is_written():
+    admin = User.objects.create_superuser("root", "root@example.com", "pw")
+    client, who = make.client(admin), make.user()
+    page = reverse("admin:auth_user_change", args=[who.pk])
+    form = {
+        "username": who.username,
+        "date_joined_0": "2026-01-01",
+        "date_joined_1": "10:00",
+        "contact-TOTAL_FORMS": 1,
+        "contact-INITIAL_FORMS": 0,
+        "contact-0-user": who.pk,
+        "contact-0-by_email": "on",
+        "contact-0-locale": "it",
+        "componentuserobjectpermission_set-TOTAL_FORMS": 0,
+        "componentuserobjectpermission_set-INITIAL_FORMS": 0,
+    }
+    bad = client.post(page, form | {"contact-0-phone": "+44 20"})
+    assert bad.status_code == 200
+    assert "+44 20" in bad.content.decode()
+    assert not StaffContact.objects.exists()
+    assert client.post(page, form | {"contact-0-phone": "+39 333 1234567"}).status_code == 302
+    assert StaffContact.objects.get().phone == "+393331234567"
+
+
+# ── Approvals ───────────────────────────────────────────────────────────────
+
+
+def test_who_is_to_approve_is_told_at_once_and_deputies_later(at, people):
+    make.recipients(2)
+    plan = make.plan(make.channel(), people=list(people.items()))
+    deputy = make.communications_manager(first_name="Bruno")
+    PlanRole.objects.create(plan=plan, role="communications_manager", user=deputy, order=1)
+    ApprovalRule.objects.create(plan=plan, role="communications_manager", escalate_minutes=10)
+    update = make.incident(people["incident_manager"]).updates.get()
+    update.submit(update.author)
+    assert told(Kind.APPROVAL) == ["Anna"]
+    at(9)
+    clock.tick()
+    assert told(Kind.ESCALATED) == []
+    for minutes in (10, 11):
+        at(minutes)
+        clock.tick()
+    assert told(Kind.ESCALATED) == ["Bruno"]
+
+
+@pytest.mark.parametrize("how", ["approved", "never"])
+def test_nobody_is_asked_again_when_it_is_decided_or_the_plan_says_never(at, people, how):
+    make.recipients(2)
+    plan = make.plan(make.channel(), people=list(people.items()))
+    ApprovalRule.objects.create(plan=plan, escalate_minutes=0 if how == "never" else 5)
+    update = make.incident(people["incident_manager"]).updates.get()
+    update.submit(update.author)
+    if how == "approved":
+        update.approve(people["communications_manager"])
+    at(30)
+    clock.tick()
+    assert told(Kind.ESCALATED) == []
+
+
+def test_asked_again_after_an_edit_everybody_is_told_again(at, people):
+    make.recipients(2)
+    make.plan(make.channel(), people=list(people.items()))
+    update = make.incident(people["incident_manager"]).updates.get()
+    update.submit(update.author)
+    update.edit(update.author, update.version, {"en": {"impact": "Other customers see an error, and are not charged."}})
+    update.submit(update.author)
+    assert told(Kind.APPROVAL) == ["Anna", "Anna"]
+
+
+def test_the_link_opens_the_exact_content_after_the_login(at, people, client):
+    make.recipients(2)
+    make.plan(make.channel(), people=list(people.items()))
+    update = make.incident(people["incident_manager"]).updates.get()
+    update.submit(update.author)
+    link = StaffNotice.objects.get(kind=Kind.APPROVAL).url.replace("http://127.0.0.1:8000", "")
+    assert link.startswith("/approve/")
+    there = client.get(link)
+    review = reverse("admin:incidents_incidentupdate_review", args=[update.pk])
+    assert there.url.startswith(review)
+    assert client.get(there.url).url.startswith("/admin/login/")
+    anna = make.client(people["communications_manager"])
+    page = anna.get(there.url).content.decode()
+    assert "Approve and send now" in page
+    assert "The words changed since" not in page
+    update.edit(update.author, update.version, {"en": {"impact": "Other customers see an error, and are not charged."}})
+    update.submit(update.author)
+    assert "The words changed since" in anna.get(there.url).content.decode()
+    assert client.post(link).status_code == 405
+
+
+@pytest.mark.parametrize("token", ["x", "x:y:z", "WzEsIiJd:1tq:forged"])
+def test_a_forged_or_old_link_leads_to_the_list_of_what_waits(token, at, people, client):
+    assert client.get(f"/approve/{token}/").url == reverse("admin:index")
+    make.plan(make.channel(), people=list(people.items()))
+    update = make.incident(people["incident_manager"]).updates.get()
+    update.submit(update.author)
+    link = approving.link(update)
+    at(8 * 24 * 60)
+    assert client.get(link).url == reverse("admin:index")
+
+
+# ── Nothing new ─────────────────────────────────────────────────────────────
+
+
+def test_nothing_new_is_said_in_two_clicks(incident, at, people):
+    at(5)
+    make.published(incident.updates.get(), people["communications_manager"])
+    at(25)
+    client = make.client(people["incident_manager"])
+    assert "Nothing new" in client.get(reverse("admin:index")).content.decode()
+    first = client.post(reverse("admin:incidents_incident_write", args=[incident.pk]), {"no_change": "1"})
+    draft = incident.updates.get(status="draft")
+    assert first.url == reverse("admin:incidents_incidentupdate_compose", args=[draft.pk])
+    text = draft.renditions.get(locale="en")
+    assert text.subject.startswith("No change: ")
+    assert text.outlook.startswith("Nothing has changed since our update of ")
+    assert draft.renditions.get(locale="it").subject.startswith("Nessuna novità: ")
+    draft.submit(people["incident_manager"])
+    assert draft.status == IncidentUpdate.Status.IN_REVIEW
+    published = make_again(draft, people)
+    assert published.next_update_at > timezone.now()
+    again = declaring.start_no_change(incident, people["incident_manager"])
+    assert again.renditions.get(locale="en").subject == text.subject
+
+
+def make_again(draft: IncidentUpdate, people) -> IncidentUpdate:
+    draft.approve(people["communications_manager"], typed_count=draft.reach().total)
+    return draft.publish(people["communications_manager"])
+
+
+def test_there_is_no_change_of_nothing(incident, people):
+    with pytest.raises(WrongState, match="nothing was published"):
+        declaring.start_no_change(incident, people["incident_manager"])
+    make.published(incident.updates.get(), people["communications_manager"])
+    declaring.start_draft(incident, people["incident_manager"])
+    with pytest.raises(WrongState, match="being written"):
+        declaring.start_no_change(incident, people["incident_manager"])
+
+
+# ── What staff see ──────────────────────────────────────────────────────────
+
+
+def test_the_incident_tells_its_broken_promises(incident, at, people):
+    at(20)
+    clock.tick()
+    client = make.client(people["incident_manager"])
+    page = reverse("admin:incidents_incident_change", args=[incident.pk])
+    assert "late by 5 min so far" in client.get(page).content.decode()
+    at(27)
+    make.published(incident.updates.get(), people["communications_manager"])
+    at(60)
+    assert "12 min late" in client.get(page).content.decode()
+
+
+def test_notices_are_listed_to_those_who_see_the_incident(incident, at, people, django_assert_max_num_queries):
+    at(20)
+    clock.tick()
+    url = reverse("admin:incidents_staffnotice_changelist")
+    with django_assert_max_num_queries(26):
+        page = make.client(people["incident_manager"]).get(url).content.decode()
+    assert "First update overdue: Cards fail" in page
+    stranger = make.user("Support leads")
+    assert "Cards fail" not in make.client(stranger).get(url).content.decode()
+    one = StaffNotice.objects.first()
+    change = reverse("admin:incidents_staffnotice_change", args=[one.pk])
+    assert make.client(people["incident_manager"]).get(change).status_code == 200
+    assert make.client(people["incident_manager"]).post(change, {"subject": "x"}).status_code == 403
+    assert make.client(stranger).get(change).status_code in (302, 403, 404)
+
+
+def test_the_sweep_is_harmless_to_repeat_and_no_error_stops_the_others(incident, at, people, monkeypatch):
+    other = make.incident(people["incident_manager"], title="Search is slow")
+    seen = []
+
+    def watch(one, told_at):
+        seen.append(one.title)
+        if one.pk == incident.pk:
+            raise RuntimeError("a bug")
+
+    monkeypatch.setattr(clock, "_watch", watch)
+    clock.tick()
+    assert set(seen) == {incident.title, other.title}
+    assert Channel.objects.filter(paused_at__isnull=False).count() == 0
