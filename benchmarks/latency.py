@@ -78,6 +78,9 @@ class Click:
         self.component = make.component()
         self.manager = make.incident_manager()
         self.approver = make.communications_manager()
+        for one in (self.manager, self.approver):  # staff are told nothing here: the sink counts customers' mail
+            one.email = ""
+            one.save()
         make.recipients(AUDIENCE, self.component)
         make.plan(self.channel, locales=("en",))
 
