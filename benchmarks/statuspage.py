@@ -132,9 +132,9 @@ class Newsroom:
         self.make.published(declaring.start_draft(incident, self.author, stage), self.approver)
 
     def publish(self, directory: Path) -> None:
-        from incidents.statuspage import snapshot
+        from incidents.statuspage import copies
 
-        snapshot.publish(directory)
+        copies.publish(directory)
 
 
 # ── Who serves ──────────────────────────────────────────────────────────────

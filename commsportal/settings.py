@@ -194,9 +194,9 @@ SUBSCRIBE_DOMAIN_PER_HOUR = env.int("SUBSCRIBE_DOMAIN_PER_HOUR", default=200)
 # Where each web server keeps the pages that it answers from; not the directory of a channel.
 STATUS_DIR = DATA_DIR / "live"
 # The status page channel publishes through this callable: channels/ knows nothing of incidents.
-STATUS_PAGE_PUBLISHER = "incidents.statuspage.snapshot.publish"
+STATUS_PAGE_PUBLISHER = "incidents.statuspage.copies.publish"
 # The same page as [(name, bytes)], for those that write it elsewhere than into a directory.
-STATUS_PAGE_FILES = "incidents.statuspage.snapshot.current"
+STATUS_PAGE_FILES = "incidents.statuspage.copies.current"
 # The region that a new AWS channel starts with.
 AWS_REGION = env("AWS_REGION", default=env("AWS_DEFAULT_REGION", default="eu-south-1"))
 

@@ -25,7 +25,7 @@ from django.db import connection
 
 from channels import counting
 
-from . import snapshot
+from . import archive, snapshot
 from .facts import version
 from .frame import accepted_language
 
@@ -34,7 +34,9 @@ log = logging.getLogger(__name__)
 INTERVAL = 1.0  # seconds between two looks
 RENEW = 60.0  # seconds after which pages are rendered anew though nothing changed: they name today and the last days
 UNSURE = 5.0  # seconds without a look after which a page says as of when it is
+ARCHIVING = 0.5  # seconds of a look that go into pages of what is long over
 PATIENCE = 3.0  # seconds that the first request of a process waits for the first look
+HISTORY = "/history/"
 CACHED = {"Cache-Control", "Content-Language", "Vary", "ETag", "Last-Modified"}
 CACHED |= {"Access-Control-Allow-Origin", "Access-Control-Expose-Headers"}
 
@@ -118,7 +120,7 @@ class LivePage:
         if page and page.noted and not keeper.looked.is_set():  # the first request after a start: a look is under way
             keeper.looked.wait(PATIENCE)
             page = self._page(addresses)
-        # While the database is away, the first page of the archive is better than none.
+        # While the database is away, a feed with all components is better than none.
         if page is None or not (exact or page.noted):
             return self.application(environ, start_response)
         return _answer(page, environ, start_response)
@@ -138,7 +140,15 @@ class LivePage:
         checked = _modified(self.checked) or loaded.taken.at.timestamp()
         late = abs(time.time() - checked) > UNSURE
         found = (loaded.page(one, checked if late else None) for one in addresses)
-        return next(filter(None, found), None)
+        return next(filter(None, found), None) or self._kept(addresses, checked if late else None)
+
+    def _kept(self, addresses: list[str], checked: float | None) -> Ready | None:
+        """The same of what is long over, which is read from the disk."""
+        page = next(filter(None, (archive.read(self.directory, one) for one in addresses)), None)
+        if page is None or checked is None:
+            return _ready(page, snapshot.without_note(page.body)) if page else None
+        at, old = datetime.fromtimestamp(checked, UTC), time.time() - checked > snapshot.OLD
+        return _ready(page, snapshot.with_note(page, at, old), noted=True)
 
     def _load(self) -> Loaded | None:
         loaded = self.loaded
@@ -154,7 +164,7 @@ class LivePage:
     def _picture(self, path: str, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         name = path.removeprefix(snapshot.PICTURES)
         loaded = self._load()
-        if loaded is None or name not in loaded.taken.pictures:
+        if loaded is None or not (name in loaded.taken.pictures or name in archive.pictures(self.directory)):
             return self.application(environ, start_response)
         try:
             content = (self.directory / "pictures" / name).read_bytes()
@@ -184,7 +194,9 @@ def _addresses(path: str, query: str, accepted: str) -> tuple[list[str], bool]:
     asked, exact = "", True
     if query:
         given = parse_qs(query)
-        exact = "page" not in given and "components" not in given
+        exact = "components" not in given
+        if "page" in given and path == HISTORY:  # as older pages of the archive were asked for once: Django redirects
+            return [], True
         asked = given.get("lang", [""])[-1]
         if asked not in dict(settings.LANGUAGES):
             asked = ""
@@ -286,12 +298,16 @@ def look(directory: Path, at_once: bool = False) -> bool:
         began = time.time()
         now = version()
         path = directory / snapshot.FILE
+        changed = False
         try:
             taken = snapshot.read_head(path)
         except (OSError, ValueError):
             taken = None
         if taken is None or taken.version != now or began - taken.at.timestamp() > RENEW:
             snapshot.save(snapshot.take(now), directory)
+            changed = True
         checked.touch()
         os.utime(checked, (began, began))
+        if changed or not archive.is_complete(directory):
+            archive.refresh(directory, ARCHIVING)
     return True

@@ -1,18 +1,7 @@
-"""Everything public at one moment: for the live page to answer from, and as files that are served without the portal.
-
-`take()` renders it, `save()` and `load()` keep it in one file, `write()` makes a directory of it:
-
-<directory>/index.html, incidents/<uid>/index.html, history/index.html   in the default language
-<directory>/<language>/…                                                 the same in each language
-<directory>/badge.svg, badge/<uid>.svg                                   likewise
-<directory>/brand.css                                                    the operator's colours
-<directory>/api/v2/….json, history.atom, history.rss, maintenance.ics    in the default language alone
-<directory>/static/portal/status.css, .js and the icon
-<directory>/pictures/<sha256>.png or .jpg                                those that these pages show
+"""The front of the status page at one moment, in the order of its making: take() renders it, save() and load() keep it
+in one file, from which the live page answers. copies.py makes files of it, archive.py keeps what is long over.
 """
 
-import fcntl
-import hashlib
 import json
 import logging
 import os
@@ -28,7 +17,6 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from django.conf import settings
-from django.contrib.staticfiles import finders
 from django.core.handlers.base import BaseHandler
 from django.db import connection, transaction
 from django.http import HttpRequest, QueryDict
@@ -52,7 +40,7 @@ OLD = 120  # seconds after which a page that nobody could check warns its reader
 # What a page says of its age, ready to be shown by whoever knows it: templates/statuspage/_as_of.html.
 _NOTE = re.compile(rb"<!--as-of(-old)?:(.*?)-->", re.S)
 # A name that no page has: where a file is written before it takes its place.
-_UNFINISHED = ".new-"
+UNFINISHED = ".new-"
 
 
 @dataclass(frozen=True)
@@ -105,22 +93,22 @@ def take(of_version: str | None = None) -> Snapshot:
             pages |= _by_choice(path)
         pages |= _component_badges(shown.board, pages)
         for path in (reverse("status"), reverse("status-history")):
-            pages |= _in_all_languages(path)
+            pages |= in_all_languages(path)
         for one in shown.incidents:
             path = reverse("status-incident", args=[one.incident.uid])
             try:
-                pages |= _in_all_languages(path)
+                pages |= in_all_languages(path)
             except RuntimeError as error:
                 version()  # raises if it is the database that is gone
                 log.error("the status page goes on without one of its pages: %s", error)
-        # Whatever the first page of the archive links to is there too.
+        # Whatever the first page of the archive links to is there too; archive.py keeps the rest.
         known_already = {one.incident.pk for one in shown.incidents}
         older = archive(EVERYBODY, archive_pages(EVERYBODY).get_page(1).object_list)
         older = [one for one in older if one.incident.pk not in known_already]
         pages |= _older(older)
         said = [page for one in [*shown.incidents, *older] for update in one.said for page in update.page.values()]
         names = sorted({page["picture"]["file"] for page in said if "picture" in page})
-        pictures = {name: _body(_get(reverse("status-picture", args=[name]))) for name in names}
+        pictures = {name: picture(name) for name in names}
     return Snapshot(known, at, pages, pictures)
 
 
@@ -136,7 +124,7 @@ def _older(incidents: list[PublicIncident]) -> dict[str, Page]:
         key = (one.incident.updated_at, one.updated_at, *(part.updated_at for part in one.components), looks)
         before = _kept.get(path)
         try:
-            found[path] = before if before and before[0] == key else (key, _in_all_languages(path))
+            found[path] = before if before and before[0] == key else (key, in_all_languages(path))
         except RuntimeError as error:
             version()  # as above
             log.error("the status page goes on without one of its pages: %s", error)
@@ -145,7 +133,7 @@ def _older(incidents: list[PublicIncident]) -> dict[str, Page]:
     return {where: page for _key, pages in found.values() for where, page in pages.items()}
 
 
-def _in_all_languages(path: str) -> dict[str, Page]:
+def in_all_languages(path: str) -> dict[str, Page]:
     wanted = [(language, asked) for language, _label in settings.LANGUAGES for asked in (False, True)]
     return {address(path, *one): _page(path, *one) for one in wanted}
 
@@ -222,6 +210,11 @@ def _page(path: str, language: str = "", asked: bool = False) -> Page:
     return Page(list(response.items()), _body(response), language)
 
 
+def picture(name: str) -> bytes:
+    """A picture that the page shows. Raises RuntimeError if it does not."""
+    return _body(_get(reverse("status-picture", args=[name])))
+
+
 def _body(response: HttpResponseBase) -> bytes:
     return b"".join(response)  # type: ignore[arg-type]
 
@@ -232,13 +225,13 @@ def _body(response: HttpResponseBase) -> bytes:
 def save(taken: Snapshot, directory: Path) -> None:
     """Write the file that load() reads; whoever reads meanwhile sees the old one. Raises OSError."""
     for name, content in taken.pictures.items():  # before the pages that show them
-        _replace(directory / "pictures" / name, content)
+        replace(directory / "pictures" / name, content)
     lines: list[Any] = [{"version": taken.version, "at": taken.at.isoformat(), "pictures": sorted(taken.pictures)}]
     for where, page in taken.pages.items():
         one = {"address": where, "language": page.language, "headers": page.headers, "body": page.body.decode()}
         lines.append(one)
-    _replace(directory / FILE, "".join(f"{json.dumps(line)}\n" for line in lines).encode())
-    for leftover in directory.rglob(f"{_UNFINISHED}*"):
+    replace(directory / FILE, "".join(f"{json.dumps(line)}\n" for line in lines).encode())
+    for leftover in directory.rglob(f"{UNFINISHED}*"):
         leftover.unlink(missing_ok=True)
 
 
@@ -288,65 +281,12 @@ def with_note(page: Page, at: datetime, old: bool) -> bytes:
     return _NOTE.sub(lambda found: found[2].replace(b"{at}", moment) if bool(found[1]) is old else b"", page.body)
 
 
-# ── As files ────────────────────────────────────────────────────────────────
-
-
-def publish(directory: Path, taken: Snapshot | None = None) -> str:
-    """Write everything public into `directory`, as it stands now or as `taken`; a hash of it (12 hex digits).
-
-    One publication at a time: the last to finish is also the last to have read the facts. Raises OSError if it cannot
-    write.
-    """
-    directory = Path(directory)
-    directory.mkdir(parents=True, exist_ok=True)
-    with (directory / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        return write(taken or take(), directory)
-
-
-def write(taken: Snapshot, directory: Path) -> str:
-    """Make a directory of a snapshot; a hash of what is in it (12 hex digits).
-
-    Each file is replaced at once, so nobody ever reads half of one; unchanged files are left alone. Raises OSError.
-    """
-    found = dict(files(taken))
-    for name, content in found.items():
-        _replace(directory / name, content)
-    _remove_others(directory, set(found))
-    digest = hashlib.sha256()
-    for name in sorted(found):
-        digest.update(name.encode() + b"\0" + hashlib.sha256(found[name]).digest())
-    return digest.hexdigest()[:12]
-
-
-def current() -> list[tuple[str, bytes]]:
-    """Every file as it stands now, in the order to write them. Raises RuntimeError if a page cannot be rendered."""
-    return list(files(take()))
-
-
-def files(taken: Snapshot) -> Iterator[tuple[str, bytes]]:
-    """Every file: its path below the directory and its bytes. Pictures before the pages that show them."""
-    for name, content in taken.pictures.items():
-        yield f"pictures/{name}", content
-    for where, page in taken.pages.items():
-        path, _space, language = where.partition(" ")
-        name = path.lstrip("/") + ("index.html" if path.endswith("/") else "")
-        if not language:
-            yield name, page.body
-        elif language.endswith("?"):
-            yield f"{page.language}/{name}", page.body
-        elif page.language == settings.LANGUAGE_CODE:
-            yield name, page.body
-    for name in ("portal/status.css", "portal/status.js", "portal/icon.svg"):
-        if found := finders.find(name):
-            yield f"static/{name}", Path(str(found)).read_bytes()
-
-
-def _replace(path: Path, content: bytes) -> None:
+def replace(path: Path, content: bytes) -> None:
+    """Write a file at once, so that nobody ever reads half of it; one that says this already is left alone."""
     if path.is_file() and path.read_bytes() == content:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, unfinished = tempfile.mkstemp(prefix=_UNFINISHED, dir=path.parent)
+    handle, unfinished = tempfile.mkstemp(prefix=UNFINISHED, dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
@@ -355,20 +295,3 @@ def _replace(path: Path, content: bytes) -> None:
     except BaseException:
         Path(unfinished).unlink(missing_ok=True)
         raise
-
-
-def _remove_others(directory: Path, names: set[str]) -> None:
-    """Remove pages that are no longer part of it, and what a crash left behind; nothing that we never write."""
-    for folder in (directory, *(directory / language for language, _label in settings.LANGUAGES)):
-        for page in folder.glob("incidents/*/index.html"):
-            if str(page.relative_to(directory)) not in names:
-                page.unlink()
-                page.parent.rmdir()
-        for drawn in folder.glob("badge/*.svg"):
-            if str(drawn.relative_to(directory)) not in names:
-                drawn.unlink()
-    for picture in (directory / "pictures").glob("*.*"):
-        if len(picture.stem) == 64 and str(picture.relative_to(directory)) not in names:
-            picture.unlink()
-    for leftover in directory.rglob(f"{_UNFINISHED}*"):
-        leftover.unlink(missing_ok=True)

@@ -7,6 +7,7 @@ _pages: list[URLPattern] = [
     path("", views.index, name="status"),
     path("incidents/<slug:uid>/", views.incident, name="status-incident"),
     path("history/", views.history, name="status-history"),
+    path("history/<int:number>/", views.history, name="status-history"),
     *(path(f"history.{kind}", feeds.view, {"kind": kind}, name=f"status-{kind}") for kind in feeds.FEEDS),
     path("maintenance.ics", calendar.view, name="status-calendar"),
     *(path(f"api/v2/{name}.json", api.view, {"name": name}, name=f"api-{name}") for name in api.DOCUMENTS),

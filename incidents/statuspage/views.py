@@ -9,8 +9,9 @@ from typing import Any
 from django.core.paginator import Paginator
 from django.db.models import Count
 from django.db.models.functions import TruncMonth
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponsePermanentRedirect
 from django.shortcuts import render
+from django.urls import reverse
 from django.utils import timezone, translation
 from django.utils.cache import patch_vary_headers
 from django.views.decorators.http import conditional_page, require_safe
@@ -103,18 +104,30 @@ def picture(request: HttpRequest, name: str) -> HttpResponse:
 
 
 @public_page
-def history(request: HttpRequest, scope: Scope) -> HttpResponse:
-    """The archive, newest first: whole months, as many as make a page."""
+def history(request: HttpRequest, scope: Scope, number: int = 1) -> HttpResponse:
+    """The archive, newest first: whole months, as many as make a page. Of a number that there is not, the nearest."""
+    if "page" in request.GET or request.path.endswith("/history/1/"):
+        return _history_moved(request, scope)
     pages = archive_pages(scope)
-    page = pages.get_page(request.GET.get("page"))
+    page = pages.get_page(number)
     found = archive(scope, page.object_list)
     context = {
         "page": page,
         "months": [(month, list(rows)) for month, rows in groupby(found, key=_month)],
         "years": _years(pages),
-        "address": "/history/",
+        "address": f"/history/{page.number}/" if page.number > 1 else "/history/",
     }
     return _render(request, scope, "history", context)
+
+
+def _history_moved(request: HttpRequest, scope: Scope) -> HttpResponse:
+    """?page=2 is /history/2/, so that a file can stand there."""
+    query = request.GET.copy()
+    asked = query.pop("page", [""])[-1]
+    known = asked.isascii() and asked.isdecimal() and len(asked) < 10 and int(asked) > 1
+    path = reverse("status-history", args=[int(asked)] if known else [])
+    rest = f"?{query.urlencode()}" if query else ""
+    return HttpResponsePermanentRedirect(f"{scope.base}{path}{rest}")
 
 
 def archive_pages(scope: Scope) -> Paginator:

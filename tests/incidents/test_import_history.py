@@ -124,7 +124,7 @@ def test_the_real_archive_imports_whole_and_only_once(client, django_assert_max_
     assert component_states() == {}
     one = Incident.objects.first()
     assert one is not None
-    addresses = ["/", "/history/", "/history/?page=20", f"/incidents/{one.uid}/", "/history.atom", "/history.rss"]
+    addresses = ["/", "/history/", "/history/20/", f"/incidents/{one.uid}/", "/history.atom", "/history.rss"]
     for address in addresses + [f"/api/v2/{name}.json" for name in api.DOCUMENTS]:
         with django_assert_max_num_queries(6):
             assert client.get(address).status_code == 200

@@ -17,7 +17,7 @@ from incidents import publishing, roles
 from incidents.checker import check
 from incidents.errors import NotAllowed, Refused, WrongState
 from incidents.models import Decision, IncidentUpdate, UpdatePicture
-from incidents.statuspage import snapshot
+from incidents.statuspage import copies
 from tests import make
 from tests.pictures import drawn, file, kept
 
@@ -462,7 +462,7 @@ def test_the_static_page_has_it_too_and_drops_what_it_no_longer_shows(pictured, 
     old.parent.mkdir()
     old.write_bytes(b"old")
     (old.parent / "logo.png").write_bytes(b"not ours")
-    snapshot.publish(tmp_path)
+    copies.publish(tmp_path)
     assert (tmp_path / public(pictured).lstrip("/")).read_bytes() == bytes(kept().content)
     assert public(pictured) in (tmp_path / "index.html").read_text()
     assert not old.exists()

@@ -193,6 +193,8 @@ def test_components_are_given_from_the_persons_page_too(admin_client):
         f"{prefix}-INITIAL_FORMS": 0,
         f"{prefix}-0-content_object": component.pk,
         f"{prefix}-0-permission": Permission.objects.get(codename="operate_component").pk,
+        "contact-TOTAL_FORMS": 0,
+        "contact-INITIAL_FORMS": 0,
     }
     response = admin_client.post(reverse("admin:auth_user_change", args=[person.pk]), data)
     assert response.status_code == 302, response.context["errors"]

@@ -16,7 +16,7 @@ from incidents import publishing
 from incidents.errors import Refused, WrongState
 from incidents.models import Component, IncidentUpdate, StatusPage, Subscription
 from incidents.models.status_page import LINK_SALT
-from incidents.statuspage import facts, snapshot
+from incidents.statuspage import copies, facts
 from tests import make
 from tests.incidents.test_statuspage import FRONT_QUERIES, newsroom, told
 
@@ -71,7 +71,7 @@ def test_nobody_reads_in_public_of_private_components_alone(client, cluster):
 
 def test_no_static_copy_and_no_snapshot_holds_it(cluster, page, tmp_path):
     hidden = told(cluster, title="Acme's nodes are slow")
-    snapshot.publish(tmp_path)
+    copies.publish(tmp_path)
     for file in tmp_path.rglob("*"):
         if file.is_file():
             assert b"Acme" not in file.read_bytes(), file

@@ -377,15 +377,33 @@ def test_the_archive_goes_by_month_and_turns_pages(client):
         )
         for incident in past
     )
-    first, second = (client.get(f"/history/?page={n}").content.decode() for n in (1, 2))
+    first, second = (client.get(path).content.decode() for path in ("/history/", "/history/2/"))
     assert "March 2026" in first
     assert first.count("<article") == 24
-    assert 'href="?page=2"' in first
+    assert 'href="/history/2/"' in first
+    assert 'href="/history/2/?lang=it"' in client.get("/history/?lang=it").content.decode()
     assert "January 2026" in second
     assert second.count("<article") == 13
     assert "December" not in second
-    assert client.get("/history/?page=99").content.decode().count("<article") == 13
-    assert client.get("/history/?page=abc").status_code == 200
+    assert client.get("/history/99/").content.decode().count("<article") == 13
+    assert 'rel="canonical" href="http://127.0.0.1:8000/history/2/"' in client.get("/history/99/").content.decode()
+
+
+@pytest.mark.parametrize(
+    ("asked", "path"),
+    [
+        ("/history/?page=2", "/history/2/"),
+        ("/history/?page=2&lang=it", "/history/2/?lang=it"),
+        ("/history/?page=1", "/history/"),
+        ("/history/?page=abc&lang=it", "/history/?lang=it"),
+        (f"/history/?page={'9' * 5000}", "/history/"),
+        ("/history/1/", "/history/"),
+    ],
+)
+def test_pages_of_the_archive_have_one_address_each(client, asked, path):
+    response = client.get(asked)
+    assert (response.status_code, response["Location"]) == (301, path)
+    assert client.get(f"/history/{'9' * 5000}/").status_code == 404
 
 
 def test_an_empty_archive_says_what_it_is_for(client):

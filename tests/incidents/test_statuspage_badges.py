@@ -8,7 +8,7 @@ import pytest
 from django.conf import settings
 
 from incidents.models import Component, ComponentStatus
-from incidents.statuspage import badges, snapshot
+from incidents.statuspage import badges, copies, snapshot
 from tests import make
 
 from .test_statuspage import newsroom, told
@@ -98,7 +98,7 @@ def test_the_colours_are_those_of_the_page_by_day():
 def test_badges_are_in_the_static_copy_in_each_language_as_long_as_their_component(client, tmp_path):
     told(one := make.component("Checkout"), state="major_outage", severity="sev1")
     name = f"badge/{one.uid}.svg"
-    snapshot.publish(tmp_path)
+    copies.publish(tmp_path)
     for file, address in {
         "badge.svg": "/badge.svg",
         "it/badge.svg": "/badge.svg?lang=it",
@@ -110,7 +110,7 @@ def test_badges_are_in_the_static_copy_in_each_language_as_long_as_their_compone
     kept = [(header, live[header]) for header in live.headers if header not in ("Content-Length", "ETag")]
     assert sorted(snapshot.take().pages[f"/{name} it?"].headers) == sorted(kept)
     Component.objects.update(showcase=False)
-    snapshot.publish(tmp_path)
+    copies.publish(tmp_path)
     assert not (tmp_path / name).exists()
     assert not (tmp_path / f"it/{name}").exists()
     assert (tmp_path / "it/badge.svg").exists()

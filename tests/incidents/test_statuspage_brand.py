@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from django.core.management import call_command
 
-from incidents.statuspage import brand, snapshot
+from incidents.statuspage import brand, copies
 
 pytestmark = pytest.mark.django_db
 SVG = b'<svg xmlns="http://www.w3.org/2000/svg" width="80" height="20"><rect width="80" height="20"/></svg>'
@@ -38,7 +38,7 @@ def test_the_colours_are_a_style_sheet_of_ours_in_every_copy(client, settings, t
     sheet = client.get("/brand.css")
     assert sheet["Content-Type"].startswith("text/css")
     assert b"--link: #7a1fa2" in sheet.content
-    snapshot.publish(tmp_path / "copy")
+    copies.publish(tmp_path / "copy")
     assert (tmp_path / "copy" / "brand.css").read_bytes() == sheet.content
 
 

@@ -8,7 +8,7 @@ from django.conf import settings
 from icalendar import Calendar, Event
 
 from incidents.models import Incident
-from incidents.statuspage import snapshot
+from incidents.statuspage import copies
 from tests import make
 
 from .test_statuspage import newsroom, say, told
@@ -103,7 +103,7 @@ def test_a_calendar_that_knows_it_gets_an_empty_answer(client):
 
 def test_it_is_in_the_static_copy_and_linked_from_the_page(client, tmp_path):
     upkeep()
-    snapshot.publish(tmp_path / "public")
+    copies.publish(tmp_path / "public")
     assert (tmp_path / "public/maintenance.ics").read_bytes() == client.get("/maintenance.ics").content
     page = client.get("/?lang=it").content.decode()
     assert 'type="text/calendar" title="Manutenzione programmata" href="/maintenance.ics">' in page

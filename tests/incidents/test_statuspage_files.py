@@ -12,7 +12,7 @@ from django.conf import settings
 from django.utils import timezone
 
 from incidents.models import Incident
-from incidents.statuspage import snapshot
+from incidents.statuspage import copies, snapshot
 from tests import make
 
 from .test_statuspage import newsroom, say, told
@@ -59,7 +59,7 @@ def test_rss_says_the_same(client):
 def test_the_snapshot_is_what_the_live_pages_say(client, tmp_path):
     incident = told(make.component("Checkout"))
     folder = tmp_path / "public"
-    reference = snapshot.publish(folder)
+    reference = copies.publish(folder)
     assert len(reference) == 12
     for name, address in {
         "index.html": "/",
@@ -78,12 +78,12 @@ def test_the_snapshot_is_what_the_live_pages_say(client, tmp_path):
 def test_the_reference_changes_with_the_content_only(tmp_path):
     incident = told(make.component("Checkout"))
     folder = tmp_path / "public"
-    first = snapshot.publish(folder)
+    first = copies.publish(folder)
     before = (folder / "index.html").stat()
-    assert snapshot.publish(folder) == first
+    assert copies.publish(folder) == first
     assert (folder / "index.html").stat().st_ino == before.st_ino, "an unchanged file is left alone"
     say(incident, "identified")
-    assert snapshot.publish(folder) != first
+    assert copies.publish(folder) != first
 
 
 def test_what_is_no_longer_recent_goes_and_foreign_files_stay(tmp_path):
@@ -93,7 +93,7 @@ def test_what_is_no_longer_recent_goes_and_foreign_files_stay(tmp_path):
     (old / "index.html").write_text("old")
     (folder / "robots.txt").write_text("theirs")
     (folder / ".new-crashed").write_text("half a pa")
-    snapshot.publish(folder)
+    copies.publish(folder)
     assert not old.exists()
     assert not (folder / ".new-crashed").exists()
     assert (folder / "robots.txt").read_text() == "theirs"
@@ -104,7 +104,7 @@ def test_what_the_archive_links_to_is_there_however_old_and_rendered_once(tmp_pa
     say(old, "resolved")
     Incident.objects.filter(pk=old.pk).update(resolved_at=timezone.now() - timedelta(days=40))
     folder, page = tmp_path / "public", f"incidents/{old.uid}/index.html"
-    snapshot.publish(folder)
+    copies.publish(folder)
     assert "Search was slow" not in (folder / "index.html").read_text()
     assert f"/incidents/{old.uid}/" in (folder / "history/index.html").read_text()
     assert "Search was slow" in (folder / page).read_text()
@@ -112,16 +112,16 @@ def test_what_the_archive_links_to_is_there_however_old_and_rendered_once(tmp_pa
 
     rendered, real = [], snapshot._get
     monkeypatch.setattr(snapshot, "_get", lambda path, *how: rendered.append(path) or real(path, *how))
-    snapshot.publish(folder)
+    copies.publish(folder)
     assert f"/incidents/{old.uid}/" not in rendered
     Incident.objects.get(pk=old.pk).components.get().save()  # as a new name would
-    snapshot.publish(folder)
+    copies.publish(folder)
     assert f"/incidents/{old.uid}/" in rendered
 
 
 def test_a_reader_never_sees_half_a_file(tmp_path, monkeypatch):
     folder = tmp_path / "public"
-    snapshot.publish(folder)
+    copies.publish(folder)
     stop, torn = threading.Event(), []
 
     def look() -> None:
@@ -137,7 +137,7 @@ def test_a_reader_never_sees_half_a_file(tmp_path, monkeypatch):
     try:
         for i in range(6):
             monkeypatch.setattr(settings, "PORTAL_NAME", f"Portal {i}" * (1 + i % 3))
-            snapshot.publish(folder)
+            copies.publish(folder)
     finally:
         stop.set()
         reader.join()
@@ -148,12 +148,12 @@ def test_a_folder_that_cannot_be_written_is_an_os_error(tmp_path: Path):
     blocked = tmp_path / "file"
     blocked.write_text("in the way")
     with pytest.raises(OSError, match="exists"):
-        snapshot.publish(blocked)
+        copies.publish(blocked)
 
 
 def test_it_works_at_an_address_that_the_server_does_not_serve(tmp_path, settings):
     settings.PORTAL_URL = "https://status.elsewhere.example"
     settings.ALLOWED_HOSTS = ["127.0.0.1"]
     told(make.component("Checkout"))
-    snapshot.publish(tmp_path / "public")
+    copies.publish(tmp_path / "public")
     assert "https://status.elsewhere.example/incidents/" in (tmp_path / "public/history.atom").read_text()

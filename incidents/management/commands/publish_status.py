@@ -6,7 +6,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from incidents.statuspage import snapshot
+from incidents.statuspage import archive, copies, snapshot
 
 
 class Command(BaseCommand):
@@ -27,8 +27,13 @@ class Command(BaseCommand):
     def handle(self, *_args: Any, **options: Any) -> None:
         directory, file = options["directory"], options["from_file"]
         try:
-            taken = snapshot.load(file, with_pictures=True) if file else snapshot.take()
-            snapshot.publish(directory, taken)
+            if file:
+                copies.publish(directory, snapshot.load(file, with_pictures=True), kept=file.parent)
+                taken = snapshot.read_head(file)
+            else:
+                taken = snapshot.take()
+                archive.refresh(Path(settings.STATUS_DIR))
+                copies.publish(directory, taken)
         except (OSError, ValueError) as error:
             raise CommandError(f"{directory if file is None else file}: {error}") from error
         self.stdout.write(f"{directory} holds the status page as of {taken.at:%Y-%m-%d %H:%M:%S %Z}.")
