@@ -3,7 +3,7 @@
 Whoever asks learns nothing: the answer is the same and takes the same work whether an address is known or not.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -17,7 +17,7 @@ from channels import links, own_secrets, queue
 from channels.models import Medium, Recipient, Suppression
 from channels.secrets import address_hash, network_hash
 
-from .models import Component, ComponentGroup, Severity, Subscription, SubscriptionRequest
+from .models import Component, ComponentGroup, Severity, StatusPage, Subscription, SubscriptionRequest
 
 CONFIRM_SALT = "incidents.confirm"
 # Kinds of address that people type, and whose owner can read a link and open it. A browser gives its own.
@@ -147,6 +147,7 @@ def confirm(one: SubscriptionRequest) -> Recipient:
             if person is None:
                 raise Gone
             return person
+        page = _page(me.wanted)
         if person is None:
             person, _created = Recipient.objects.get_or_create(medium=me.medium, address=me.address)
         if me.medium == Medium.WEBHOOK and not person.confirmed_at:
@@ -156,7 +157,10 @@ def confirm(one: SubscriptionRequest) -> Recipient:
         person.locale, person.time_zone = me.locale, me.time_zone
         person.attributes |= me.wanted.pop("keys", {})
         person.save()
-        _subscribe(person, me.wanted)
+        if page:
+            _subscribe_to_page(person, me.wanted, page)
+        else:
+            _subscribe(person, me.wanted)
         # Whoever bounced or complained is none of a form's business.
         Suppression.objects.filter(
             medium=me.medium, address_hash=me.address_hash, reason=Suppression.Reason.UNSUBSCRIBED
@@ -197,13 +201,15 @@ def change(person: Recipient, wanted: Mapping[str, Any], locale: str, time_zone:
         me = Recipient.objects.select_for_update().get(pk=person.pk)
         me.locale, me.time_zone = locale, time_zone
         me.save(update_fields=["locale", "time_zone", "address_hash"])
+        if "own" in wanted:
+            _give_up(me, wanted["own"])
         _subscribe(me, wanted)
         _close(me, SubscriptionRequest.objects.all())
 
 
 def wanted_by(person: Recipient) -> dict[str, Any]:
     """What they hear about, as in SubscriptionRequest.wanted, with "nothing" where they have no subscription at all."""
-    rows = list(person.subscriptions.order_by("pk"))
+    rows = list(person.subscriptions.order_by("component__private", "pk"))
     everything = any(row.component_id is None and row.group_id is None for row in rows)
     return {
         "components": [] if everything else [row.component_id for row in rows if row.component_id],
@@ -214,6 +220,34 @@ def wanted_by(person: Recipient) -> dict[str, Any]:
     }
 
 
+def private_of(person: Recipient) -> list[Component]:
+    """Private components that they hear about."""
+    return list(Component.objects.filter(private=True, subscriptions__recipient=person).distinct())
+
+
+def _page(wanted: Mapping[str, Any]) -> StatusPage | None:
+    """The private page on which this was asked for; None if it was the public one. Raises Gone if it is closed now."""
+    if "page" not in wanted:
+        return None
+    page = StatusPage.objects.filter(uid=wanted["page"]).first()
+    if page is None or not page.still_lets_in(wanted["let_in"]):
+        raise Gone
+    return page
+
+
+def _subscribe_to_page(person: Recipient, wanted: Mapping[str, Any], page: StatusPage) -> None:
+    """Of the page's components exactly these; whatever else they hear about stays."""
+    person.subscriptions.filter(component__in=page.components.all()).delete()
+    how = {"least_severity": wanted["least_severity"], "maintenance": wanted["maintenance"]}
+    chosen = page.components.filter(pk__in=wanted["components"])
+    Subscription.objects.bulk_create(Subscription(recipient=person, component=one, **how) for one in chosen)
+
+
+def _give_up(person: Recipient, kept: Sequence[int]) -> None:
+    """Of private components they hear about these alone from now on; no new ones."""
+    person.subscriptions.filter(component__private=True).exclude(component__in=kept).delete()
+
+
 def _subscribe(person: Recipient, wanted: Mapping[str, Any]) -> None:
     """Exactly this from now on; what staff chose of components that are not public stays, as no page shows it."""
     person.subscriptions.exclude(Q(component__showcase=False) | Q(component__private=True)).delete()
@@ -222,7 +256,7 @@ def _subscribe(person: Recipient, wanted: Mapping[str, Any]) -> None:
     groups = ComponentGroup.objects.filter(pk__in=wanted["groups"])
     rows = [Subscription(recipient=person, component=one, **how) for one in components]
     rows += [Subscription(recipient=person, group=one, **how) for one in groups]
-    if not wanted["components"] and not wanted["groups"]:
+    if not (wanted["components"] or wanted["groups"] or wanted.get("nothing")):
         rows = [Subscription(recipient=person, **how)]
     Subscription.objects.bulk_create(rows)
 

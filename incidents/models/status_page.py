@@ -1,6 +1,8 @@
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+from django.contrib.auth import get_user_model
 from django.contrib.auth.models import AnonymousUser, Group, User
 from django.core import signing
 from django.db import models
@@ -84,6 +86,20 @@ class StatusPage(models.Model):
         if until and until < timezone.now().timestamp():
             return None
         return cls.objects.filter(uid=uid, link_version=version, enabled=True).first()
+
+    @staticmethod
+    def parts_of(key: str) -> list[int]:
+        """Version and end (seconds since 1970; 0: none) of a link that opened the page."""
+        _uid, version, until = signing.loads(key, salt=LINK_SALT)
+        return [version, until]
+
+    def still_lets_in(self, let_in: Mapping[str, Any]) -> bool:
+        """Whether somebody who was let in, as Scope.let_in says, would be now."""
+        if "link" in let_in:
+            version, until = let_in["link"]
+            return self.enabled and version == self.link_version and not (until and until < timezone.now().timestamp())
+        user = get_user_model().objects.filter(pk=let_in["user"]).first()
+        return user is not None and self.may_read(user)
 
     def withdraw_links(self) -> None:
         """From now on no link that was given opens the page."""

@@ -25,10 +25,12 @@ Page = Callable[..., HttpResponse]
 R = TypeVar("R", bound=HttpResponseBase)
 
 
-def scope_of(page: StatusPage, key: str) -> Scope:
-    """One query."""
+def scope_of(page: StatusPage, key: str, user: Any = None) -> Scope:
+    """One query. `user` is who reads it, where that is known."""
     components = frozenset(page.components.values_list("pk", flat=True))
-    return Scope(components, page.uid, page.name, f"/private/{key}", by_link=":" in key)
+    by_link = ":" in key
+    let_in: dict[str, Any] = {"link": StatusPage.parts_of(key)} if by_link else {"user": user.pk if user else None}
+    return Scope(components, page.uid, page.name, f"/private/{key}", by_link=by_link, let_in=let_in)
 
 
 def scoped(view: Page) -> Page:
@@ -58,7 +60,7 @@ def _answer(view: Page, request: HttpRequest, key: str, *args: Any, **kwargs: An
     page = StatusPage.objects.filter(uid=key).first()
     if page is None or not page.may_read(request.user):
         return _closed(request, "login")
-    return view(request, scope_of(page, key), *args, **kwargs)
+    return view(request, scope_of(page, key, request.user), *args, **kwargs)
 
 
 def unshared(response: R) -> R:

@@ -1,6 +1,8 @@
 """Whose page it is: everybody's, or a private one of some readers. What they may see, and where it stands."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from django.conf import settings
 from django.db.models import Exists, OuterRef, Q, QuerySet
@@ -18,6 +20,8 @@ class Scope:
     name: str = ""  # "": the portal's
     base: str = ""  # what stands before every path of it, without a slash at the end
     by_link: bool = False  # whoever has its link reads it
+    # Who was let in, for StatusPage.still_lets_in: {"link": [version, until]} or {"user": key}.
+    let_in: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def private(self) -> bool:

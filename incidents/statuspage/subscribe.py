@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from functools import wraps
 from ipaddress import ip_address, ip_network
 from pathlib import Path
@@ -26,6 +27,8 @@ from channels.views import veiled
 from incidents import confirming, subscribing
 
 from .frame import language, page_context
+from .private import scoped
+from .scope import EVERYBODY, Scope
 from .subscribe_forms import ChoiceForm, Offer, SubscribeForm, offered
 
 log = logging.getLogger(__name__)
@@ -86,9 +89,11 @@ def _posted(request: HttpRequest) -> QueryDict:
     return request.POST
 
 
-def _render(request: HttpRequest, name: str, context: dict[str, Any], status: int = 200) -> HttpResponse:
+def _render(
+    request: HttpRequest, name: str, context: dict[str, Any], status: int = 200, scope: Scope = EVERYBODY
+) -> HttpResponse:
     # No page names its own address: a link in it is somebody's key.
-    context = page_context(request) | {"address": reverse("subscribe"), **context}
+    context = page_context(request, scope) | {"address": reverse("subscribe"), **context}
     response = render(request, f"statuspage/{name}.html", context, status=status)
     response["Content-Language"] = translation.get_language()
     return response
@@ -129,28 +134,36 @@ def network_of(request: HttpRequest) -> str:
 
 @private_page
 @require_http_methods(["GET", "HEAD", "POST"])
-def subscribe(request: HttpRequest) -> HttpResponse:
-    """The form. What was sent is answered alike for every address, and an address is asked before anything else."""
+@scoped
+def subscribe(request: HttpRequest, scope: Scope) -> HttpResponse:
+    """The form. What was sent is answered alike for every address, and an address is asked before anything else.
+
+    On a private page it offers that page's components; whoever confirms must then still be let in.
+    """
     offer = offered()
+    if scope.private:  # a browser's notifications are of the whole portal: its worker knows of no page
+        offer = replace(offer, push_key="")
     if request.method != "POST":
         initial = {"locale": translation.get_language(), "time_zone": settings.TIME_ZONE}
-        return _form(request, SubscribeForm(offer=offer, initial=initial, zone=settings.TIME_ZONE), offer)
-    form = SubscribeForm(_posted(request), offer=offer, zone=settings.TIME_ZONE)
+        form = SubscribeForm(offer=offer, initial=initial, zone=settings.TIME_ZONE, scope=scope)
+        return _form(request, form, offer)
+    form = SubscribeForm(_posted(request), offer=offer, zone=settings.TIME_ZONE, scope=scope)
+    sent_page = f"{scope.base}{reverse('subscribe-sent')}"
     if form.trapped:
-        return _see(reverse("subscribe-sent"), request)
+        return _see(sent_page, request)
     if not form.is_valid():
         return _form(request, form, offer, 422)
     data = form.cleaned_data
     subscribing.ask(
         data["medium"],
         data["address"],
-        form.wanted(),
+        form.wanted() | ({"page": scope.page, "let_in": scope.let_in} if scope.private else {}),
         data["locale"],
         data["time_zone"],
         (consent(), translation.get_language() or settings.LANGUAGE_CODE),
         network_of(request),
     )
-    return _see(reverse("subscribe-sent"), request)
+    return _see(sent_page, request)
 
 
 def consent() -> str:
@@ -164,7 +177,7 @@ def consent() -> str:
 def _form(request: HttpRequest, form: SubscribeForm, offer: Offer, status: int = 200) -> HttpResponse:
     only_email = offer.media == [Medium.EMAIL]
     context = {"form": form, "consent": consent(), "only_email": only_email, "offer": offer}
-    return _render(request, "subscribe", context, status)
+    return _render(request, "subscribe", context, status, form.scope)
 
 
 @require_safe
@@ -178,9 +191,10 @@ def push_worker(request: HttpRequest) -> HttpResponse:
 
 @private_page
 @require_safe
-def sent(request: HttpRequest) -> HttpResponse:
+@scoped
+def sent(request: HttpRequest, scope: Scope) -> HttpResponse:
     """The same for everybody."""
-    return _render(request, "subscribe_sent", {"hours": subscribing.SubscriptionRequest.OPEN_HOURS})
+    return _render(request, "subscribe_sent", {"hours": subscribing.SubscriptionRequest.OPEN_HOURS}, scope=scope)
 
 
 @private_page
@@ -211,7 +225,7 @@ def manage(request: HttpRequest, token: str) -> HttpResponse:
             return _choice(request, person, _present(person))
         if person.medium == Medium.WEBHOOK and (verb := _posted(request).get("secret")):
             return _secret(request, person, verb)
-        form = ChoiceForm(_posted(request), zone=person.time_zone)
+        form = ChoiceForm(_posted(request), zone=person.time_zone, own=subscribing.private_of(person))
         if not form.is_valid():
             return _choice(request, person, form, 422)
         data = form.cleaned_data
@@ -221,7 +235,8 @@ def manage(request: HttpRequest, token: str) -> HttpResponse:
 
 def _present(person: Recipient) -> ChoiceForm:
     """What they hear about now."""
-    form = ChoiceForm(initial={"locale": person.locale, "time_zone": person.time_zone}, zone=person.time_zone)
+    initial = {"locale": person.locale, "time_zone": person.time_zone}
+    form = ChoiceForm(initial=initial, zone=person.time_zone, own=subscribing.private_of(person))
     form.show(subscribing.wanted_by(person))
     return form
 

@@ -3,7 +3,7 @@
 import logging
 import re
 from base64 import urlsafe_b64decode
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import groupby
@@ -22,6 +22,8 @@ from channels.addresses import normalise
 from channels.models import Channel, Medium
 from incidents.models import Component, ComponentGroup, Severity
 from incidents.subscribing import MEDIA
+
+from .scope import EVERYBODY, Scope
 
 log = logging.getLogger(__name__)
 FORM_SALT = "incidents.subscribe"
@@ -85,15 +87,25 @@ class ChoiceForm(forms.Form):
         initial="all",
     )
     parts = forms.MultipleChoiceField(required=False)
+    own = forms.MultipleChoiceField(required=False)  # private components that they hear about already
     least_severity = forms.ChoiceField(label=gettext_lazy("Incidents"), choices=LEVELS, initial=Severity.SEV4)
     maintenance = forms.BooleanField(label=gettext_lazy("Planned maintenance as well"), required=False, initial=True)
     locale = forms.ChoiceField(label=gettext_lazy("Language of the messages"))
     time_zone = forms.ChoiceField(label=gettext_lazy("Time zone"))
 
-    def __init__(self, *args: Any, zone: str = "", **kwargs: Any) -> None:
+    def __init__(
+        self, *args: Any, zone: str = "", scope: Scope = EVERYBODY, own: Sequence[Component] = (), **kwargs: Any
+    ) -> None:
+        """`scope` is the page on which the form stands: of a private one its components alone are offered, each by
+        itself, as a group may hold others. `own` are offered besides: what somebody has they may give up.
+        """
         kwargs.setdefault("label_suffix", "")
         super().__init__(*args, **kwargs)
-        shown = list(Component.objects.public().select_related("group"))
+        self.scope, self.own_components = scope, list(own)
+        if scope.private:
+            whole_page = [("all", _("Everything on this page")), self.fields["what"].choices[1]]  # type: ignore[attr-defined]
+            self.fields["what"].choices = whole_page  # type: ignore[attr-defined]
+        shown = list(scope.shown().select_related("group"))
         # Groups in the order of the page; what is in none comes last.
         shown.sort(key=lambda one: one.group is None)
         self.board: list[tuple[ComponentGroup | None, list[Component]]] = [
@@ -101,10 +113,12 @@ class ChoiceForm(forms.Form):
             for _key, found in groupby(shown, key=lambda one: one.group_id)
             if (rows := list(found))
         ]
-        choices = [(f"group-{group.uid}", group.name) for group, _rows in self.board if group]
+        whole = [] if scope.private else [group for group, _rows in self.board if group]
+        choices = [(f"group-{group.uid}", group.name) for group in whole]
         choices += [(f"component-{one.uid}", one.name) for one in shown]
         for name, values in (
             ("parts", choices),
+            ("own", [(f"component-{one.uid}", one.name) for one in own]),
             ("locale", [(code, get_language_info(code)["name_local"].capitalize()) for code, _n in settings.LANGUAGES]),
             ("time_zone", [*([(zone, zone)] if zone and not _is_listed(zone) else []), *time_zones()]),
         ):
@@ -118,29 +132,38 @@ class ChoiceForm(forms.Form):
                     "“%(value).40s” is not in the list any more; open this page again and choose from the list."
                 )
 
+    def kept(self) -> set[str]:
+        """The ticked ones of `own`."""
+        return set(self["own"].value() or [])
+
     def chosen(self) -> set[str]:
         """The ticked parts, as the boxes' values."""
         return set(self["parts"].value() or [])
 
     def clean(self) -> dict[str, Any]:
         data = super().clean() or {}
-        if data.get("what") == "some" and not data.get("parts") and "parts" not in self.errors:
+        if data.get("what") == "some" and not (data.get("parts") or data.get("own")) and "parts" not in self.errors:
             self.add_error("parts", _("Nothing is chosen: tick at least one box, or choose “Everything”."))
         return data
 
     def wanted(self) -> dict[str, Any]:
-        """What was chosen, as in SubscriptionRequest.wanted. A group stands for its components."""
+        """What was chosen, as in SubscriptionRequest.wanted, with "own": [key]. A group stands for its components."""
         data = self.cleaned_data
         chosen = set(data["parts"]) if data["what"] == "some" else set()
+        if self.scope.private and data["what"] == "all":
+            chosen = {f"component-{one.uid}" for _group, rows in self.board for one in rows}
         groups = [group for group, _rows in self.board if group and f"group-{group.uid}" in chosen]
         components = [
             one for group, rows in self.board if group not in groups for one in rows if f"component-{one.uid}" in chosen
         ]
+        kept = [one.pk for one in self.own_components if f"component-{one.uid}" in data["own"]]
         return {
             "components": [one.pk for one in components],
             "groups": [one.pk for one in groups],
             "least_severity": data["least_severity"],
             "maintenance": data["maintenance"],
+            **({"nothing": True} if data["what"] == "some" and not (groups or components) else {}),
+            **({"own": kept} if self.own_components else {}),
         }
 
     def show(self, wanted: Mapping[str, Any]) -> None:
@@ -150,6 +173,7 @@ class ChoiceForm(forms.Form):
         parts += [f"component-{one.uid}" for _group, rows in self.board for one in rows if one.pk in components]
         some = bool(groups or components or wanted.get("nothing"))
         shown = {
+            "own": [f"component-{one.uid}" for one in self.own_components],
             "what": "some" if some else "all",
             "parts": parts,
             "least_severity": wanted["least_severity"],

@@ -12,12 +12,15 @@ _pages: list[URLPattern] = [
     path("maintenance.ics", calendar.view, name="status-calendar"),
     *(path(f"api/v2/{name}.json", api.view, {"name": name}, name=f"api-{name}") for name in api.DOCUMENTS),
 ]
+_subscribing = [
+    path("subscribe/", subscribe.subscribe, name="subscribe"),
+    path("subscribe/sent/", subscribe.sent, name="subscribe-sent"),
+]
 urlpatterns: list[URLPattern | URLResolver] = [
     *_pages,
+    *_subscribing,
     path("pictures/<str:name>", views.picture, name="status-picture"),
-    path("subscribe/", subscribe.subscribe, name="subscribe"),
     path("push-worker.js", subscribe.push_worker, name="push-worker"),
-    path("subscribe/sent/", subscribe.sent, name="subscribe-sent"),
     path("subscribe/confirm/<str:token>/", subscribe.confirm, name="subscribe-confirm"),
     path("subscription/<str:token>/", subscribe.manage, name="subscription"),
     path("brand.css", brand.view, name="status-brand"),
@@ -25,5 +28,5 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("badge/<slug:uid>.svg", badges.view, name="status-component-badge"),
     path("private/login/", private.Login.as_view(), name="private-login"),
     path("private/logout/", private.logout, name="private-logout"),
-    path("private/<str:key>/", include((_pages, "private"))),
+    path("private/<str:key>/", include(([*_pages, *_subscribing], "private"))),
 ]

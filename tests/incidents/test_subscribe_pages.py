@@ -688,7 +688,7 @@ def test_the_number_of_queries_does_not_grow(client, email, django_assert_num_qu
         client.get("/subscribe/")
     with django_assert_num_queries(0):
         client.get("/subscribe/sent/")
-    with django_assert_num_queries(4):
+    with django_assert_num_queries(5):
         client.get(path)
     chosen = Component.objects.select_related("group")
     parts = [f"group-{chosen[0].group.uid}", f"component-{chosen[29].uid}"]
