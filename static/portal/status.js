@@ -32,7 +32,7 @@
   let said = main && words(main);
   localise(document);
   const note = document.getElementById("zone");
-  if (note && elsewhere) note.textContent = own;
+  if (note && elsewhere) note.textContent = note.dataset.elsewhere.replace("[own]", own.replaceAll("_", " "));
 
   // ── News without reloading ──
   // The page itself is asked for again: it is in every cache between us and the server, which answers 304 while nothing

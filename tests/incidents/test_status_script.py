@@ -45,6 +45,9 @@ def test_news_come_without_reloading_and_take_nothing_from_the_reader(page, live
     link = page.get_by_role("link", name="Card payments fail")
     link.wait_for()
     assert page.locator("#news").inner_text() == ""
+    zones = page.locator("#zone").inner_text()
+    assert "in your time zone, America/New York" in zones
+    assert "inside our messages are in Europe/Rome" in zones
 
     ask(page)  # nothing new: nothing is touched
     page.evaluate("document.querySelector('#main h1').dataset.touched = 'no'")
