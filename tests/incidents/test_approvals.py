@@ -1,14 +1,17 @@
 """Whose approval an update needs, by its plan; and how it goes out when nobody can give it."""
 
+from datetime import timedelta
+
 import pytest
 from django.contrib.auth.models import Permission
 from django.db import DatabaseError, connection, transaction
 from django.urls import reverse
+from django.utils import timezone
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from channels.models import Delivery, Dispatch, Suppression
-from incidents import approving, declaring, publishing
+from incidents import approving, declaring, library, planning, publishing
 from incidents.errors import NotAllowed, Problem, Refused, WrongState
 from incidents.models import ApprovalRule, Decision, IncidentUpdate, MessageTemplate, PlanRole, Subscription
 from tests import make
@@ -224,7 +227,7 @@ def test_the_glass_in_the_admin_is_loud_until_it_is_reviewed():
     update.submit(alone)
     client = make.client(alone)
     assert "Nobody can approve it?" in client.get(url("review", update)).content.decode()
-    asked = client.get(url("glass", update)).content.decode()
+    asked = client.get(url("glass", update), {"seen": update.content_hash}).content.decode()
     assert "Sends to 2 people at once" in asked
     assert "Nobody can approve it?" not in make.client(other).get(url("review", update)).content.decode()
     assert client.post(url("glass", update), {"seen_hash": update.content_hash}).status_code == 422
@@ -238,6 +241,34 @@ def test_the_glass_in_the_admin_is_loud_until_it_is_reviewed():
     assert "This went out without a second person." in client.get(url("delivery", update)).content.decode()
     make.client(other).post(url("glass_seen", update), {"comment": "Fine."})
     assert "without a second person" not in make.client(other).get(reverse("admin:index")).content.decode()
+
+
+def test_the_glass_is_broken_only_for_words_that_were_on_the_page():
+    a_plan()
+    alone, other = glass_breaker(), make.communications_manager()
+    update = make.incident(alone).updates.get().submit(alone)
+    client = make.client(alone)
+    page = client.get(url("review", update)).content.decode()
+    link = f"{url('glass', update)}?seen={update.content_hash}"
+    assert link in page
+    update.edit(other, update.version, {"en": {"impact": "Words that came after the page was opened."}})
+    update.submit(other)
+    for way in (link, url("glass", update)):
+        assert client.get(way).headers["Location"] == url("review", update)
+    read = client.get(url("review", update)).content.decode()
+    assert "The content changed after you opened it." in read
+    assert client.get(f"{url('glass', update)}?seen={update.content_hash}").status_code == 200
+
+
+def test_breaking_the_glass_on_a_planned_notice_says_that_it_was_for_later():
+    a_plan()
+    begin, author = timezone.now() + timedelta(days=3), make.incident_manager()
+    library.load(next(entry for entry in library.entries() if entry.maintenance))
+    ends_at = begin + timedelta(hours=2)
+    work = planning.plan_maintenance(author, "New database", [make.component()], begin, ends_at)
+    notice = work.updates.get(publish_at=begin).submit(author)
+    page = make.client(glass_breaker()).get(url("glass", notice), {"seen": notice.content_hash}).content.decode()
+    assert "It was planned for" in page
 
 
 # ── Approved templates ──────────────────────────────────────────────────────
