@@ -13,7 +13,16 @@ from hypothesis import strategies as st
 from channels.models import Delivery, Dispatch, Suppression
 from incidents import approving, declaring, library, planning, publishing
 from incidents.errors import NotAllowed, Problem, Refused, WrongState
-from incidents.models import ApprovalRule, Decision, IncidentUpdate, MessageTemplate, PlanRole, Subscription
+from incidents.models import (
+    ApprovalRule,
+    AudienceSegment,
+    Decision,
+    Incident,
+    IncidentUpdate,
+    MessageTemplate,
+    PlanRole,
+    Subscription,
+)
 from tests import make
 
 pytestmark = pytest.mark.django_db
@@ -305,6 +314,39 @@ def test_anything_else_needs_a_second_person(change):
         one.impact = "Other words, which nobody approved."
         one.save()
     assert update.submit(update.author).status == Status.IN_REVIEW
+
+
+@pytest.mark.parametrize(
+    ("more", "status"),
+    [
+        ("", Status.APPROVED),
+        ("channel", Status.IN_REVIEW),
+        ("everybody", Status.IN_REVIEW),
+        ("segment", Status.IN_REVIEW),
+    ],
+)
+def test_prepared_words_go_no_further_than_the_plan_says(more, status):
+    plan = a_plan({"prepared": True}, recipients=3)
+    conditions = [{"attribute": "plan", "is": "not_set", "values": []}]
+    italy, other = (AudienceSegment.objects.create(name=name, conditions=conditions) for name in ("Italy", "Other"))
+    plan.segments.add(italy)
+    make.scenario()
+    approve_templates()
+    update = make.incident().updates.get()
+    by, channels = update.author, list(update.channels.all())
+    segments = {"everybody": [], "segment": [italy, other]}.get(more, [italy])
+    update.edit(by, update.version, channels=[*channels, *([make.channel(name="X")] if more == "channel" else [])])
+    update.edit(by, update.version, segments=segments)
+    assert update.submit(by).status == status
+
+
+def test_words_that_were_changed_past_the_form_are_asked_for_by_the_rule_of_now():
+    a_plan({"severities": ["sev1"], "approvers": 3})
+    update = waiting()
+    update.renditions.filter(locale="en").update(impact="Changed in a shell.")  # the database makes it a draft
+    Incident.objects.update(severity="sev1")
+    update = IncidentUpdate.objects.get()
+    assert update.submit(update.author).policy["approvers"] == 3
 
 
 def test_prepared_words_to_an_unusual_audience_need_a_second_person():
