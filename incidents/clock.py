@@ -129,7 +129,7 @@ def _escalate(update: IncidentUpdate) -> None:
         return
     told = StaffNotice.objects.filter(kind=Kind.APPROVAL, update=update, key__contains=f":{about}:")
     already = set(told.values_list("user", flat=True))
-    everybody = approving.approvers(update, most=20)
+    everybody = approving.approvers(update, most=20, least=20)
     _ask(update, Kind.ESCALATED, [one for one in everybody if one.pk not in already] or everybody)
 
 

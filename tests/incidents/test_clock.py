@@ -253,6 +253,20 @@ def test_who_is_to_approve_is_told_at_once_and_deputies_later(at, people):
     assert told(Kind.ESCALATED) == ["Bruno"]
 
 
+def test_whoever_else_may_approve_is_asked_where_the_plan_names_too_few(at, people):
+    make.recipients(2)
+    plan = make.plan(make.channel(), people=list(people.items()))
+    make.communications_manager(first_name="Bruno")
+    make.communications_manager(first_name="Carla")
+    ApprovalRule.objects.create(plan=plan, approvers=2, escalate_minutes=10)
+    update = make.incident(people["incident_manager"]).updates.get()
+    update.submit(update.author)
+    assert told(Kind.APPROVAL) == ["Anna", "Bruno"]
+    at(10)
+    clock.tick()
+    assert told(Kind.ESCALATED) == ["Carla"]
+
+
 @pytest.mark.parametrize("how", ["approved", "never"])
 def test_nobody_is_asked_again_when_it_is_decided_or_the_plan_says_never(at, people, how):
     make.recipients(2)
