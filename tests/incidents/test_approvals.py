@@ -174,6 +174,29 @@ def test_the_database_lets_nothing_out_without_a_second_person_but_by_a_decision
         execute("UPDATE incidents_incidentupdate SET status='published' WHERE id=%s", update.pk)
 
 
+def test_the_database_takes_no_approval_for_the_decision_to_do_without():
+    a_plan({"approvers": 2})
+    update, first = waiting(), make.communications_manager()
+    update.approve(first)
+    execute(
+        "UPDATE incidents_incidentupdate SET status='approved', waiver='approve', approved_by_id=%s, "
+        "approved_hash=content_hash WHERE id=%s",
+        first.pk,
+        update.pk,
+    )
+    with pytest.raises(DatabaseError, match="by a recorded decision"):
+        execute("UPDATE incidents_incidentupdate SET status='published' WHERE id=%s", update.pk)
+
+
+def test_the_database_lets_nobody_review_what_they_sent_alone():
+    a_plan()
+    update, alone = waiting(), glass_breaker()
+    update.break_glass(alone, "Nobody answers", update.content_hash)
+    for who in (alone, update.author):
+        with pytest.raises(DatabaseError, match="neither wrote nor sent"), transaction.atomic():
+            Decision.objects.create(incident=update.incident, update=update, by=who, verb=Verb.GLASS_SEEN)
+
+
 def test_the_database_keeps_what_was_asked_for_while_it_waits():
     a_plan({"approvers": 2})
     update = waiting()
