@@ -577,7 +577,11 @@ def test_a_correction_is_begun_from_the_delivery_page(django_assert_max_num_quer
     again = client.post(url("correct", mistaken))
     assert again.status_code == 409
     assert "Another update is being written" in again.content.decode()
-    assert "Corrected by update 2: Draft" in client.get(url("delivery", mistaken)).content.decode()
+    says = "This is a correction: it goes also to everybody who received what it corrects."
+    assert says in client.get(url("compose", draft)).content.decode()
+    draft.submit(author)
+    assert says in make.client(make.communications_manager()).get(url("review", draft)).content.decode()
+    assert "Corrected by update 2: Waiting for approval" in client.get(url("delivery", mistaken)).content.decode()
 
 
 def test_only_who_may_write_corrects_and_only_what_was_published():
