@@ -196,6 +196,7 @@ def _confirm(
         "error": error,
         "comment": request.POST.get("comment", ""),
         "warning": reach.warning() if verb == "glass" else "",
+        "approved_so_far": approving.approvals(update) if verb == "glass" else [],
         "typed_count": request.POST.get("typed_count", ""),
         "seen_hash": request.POST.get("seen_hash", "") or request.GET.get("seen", ""),
     }
@@ -262,7 +263,7 @@ def _page(
         "label": maintenance.label(update),
         "next_notice": maintenance.next_notice(update, user),
         "goes_out": maintenance.goes_out(update, user),
-        "by_itself": maintenance.will_go(update, user),
+        "by_itself": maintenance.will_go(update, user) and (not in_review or approving.missing(update) <= 1),
         "why_waits": glance.why_waits(update),
         "can_release": approved
         and update.publish_at

@@ -430,11 +430,16 @@ def test_the_review_page_says_who_is_still_asked():
     page = make.client(anna).get(url("review", update)).content.decode()
     assert "2 people must approve this (Communications manager)." in page
     assert "Approve and send now" not in page  # there is one more to ask
+    assert "Your approval sends nothing yet" in page
+    assert "Sends to 2 people at once" not in page
+    assert "Anna and Bruno can approve it" in make.client(update.author).get(url("review", update)).content.decode()
     saved = make.client(anna).post(
         url("review", update), {"decision": "approve", "seen_hash": update.content_hash}, follow=True
     )
     assert "Approved by you. It waits for approval by Bruno too." in saved.content.decode()
     assert "Approve only" not in saved.content.decode()
+    glass = make.client(glass_breaker()).get(url("glass", update), {"seen": update.content_hash}).content.decode()
+    assert "Fewer people approved these words than the plan asks for." in glass
     assert "Approve and send now" in make.client(bruno).get(url("review", update)).content.decode()
     home = reverse("admin:index")
     assert "asks for your approval" not in make.client(anna).get(home).content.decode()
@@ -449,6 +454,10 @@ def test_whoever_does_not_hold_the_role_is_not_asked():
     assert "Anna can approve it" in page
     assert "cp-decide" not in page
     assert "asks for your approval" not in make.client(stranger).get(reverse("admin:index")).content.decode()
+    PlanRole.objects.all().delete()
+    alone = make.incident().updates.get()
+    alone.submit(alone.author)
+    assert "nobody can approve it" in make.client(stranger).get(url("review", alone)).content.decode()
     posted = {"decision": "approve", "seen_hash": update.content_hash}
     assert make.client(stranger).post(url("review", update), posted).status_code == 403
 
