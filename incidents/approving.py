@@ -87,10 +87,11 @@ def in_words(update: IncidentUpdate) -> str:
     return _("The plan asks for the approval of: %(role)s") % {"role": role} if role else ""
 
 
-def approvers(update: IncidentUpdate, most: int = 4) -> list[Any]:
+def approvers(update: IncidentUpdate, most: int = 4, least: int | None = None) -> list[Any]:
     """People who may approve it and have not, and wrote none of it, in the order in which to ask them.
 
-    Those of the role that the plan asks for, where it does; else first those of the incident and its plan, then others.
+    Those of the role that the plan asks for, where it does; else first those of the incident and its plan, then others
+    where there are fewer than `least` of these: without it, than must still approve.
     """
     people, backend = get_user_model()._default_manager, "django.contrib.auth.backends.ModelBackend"
     able = people.with_perm("incidents.approve_incidentupdate", backend=backend).filter(is_active=True)
@@ -100,10 +101,11 @@ def approvers(update: IncidentUpdate, most: int = 4) -> list[Any]:
     order = {pk: n for n, pk in reversed(list(enumerate(named)))}
     found = [one for one in able.filter(pk__in=order) if update.incident.may_operate(one)]
     found.sort(key=lambda one: order[one.pk])
-    if found or by_role:
+    if by_role or len(found) >= (missing(update) if least is None else least):
         return found[:most]
     everywhere = Q(pk__in=people.with_perm(OPERATE, backend=backend).values("pk"))
-    return list(able.filter(everywhere, is_superuser=False).order_by("pk")[:most])
+    others = able.filter(everywhere, is_superuser=False).exclude(pk__in=[one.pk for one in found])
+    return [*found, *others.order_by("pk")[:most]][:most]
 
 
 def _of_the_incident(update: IncidentUpdate) -> list[int]:

@@ -7,6 +7,7 @@ import logging
 from datetime import datetime, timedelta
 from typing import Any
 
+from django.db import transaction
 from django.db.models import Max, Q
 from django.utils import timezone
 from django.utils.translation import gettext as _
@@ -59,9 +60,14 @@ def _watch(incident: Incident, told_at: datetime | None) -> None:
 
 
 def _record(incident: Incident, due: datetime) -> None:
-    _breach, new = PromiseBreach.objects.get_or_create(
-        incident=incident, due_at=due, defaults={"kind": _kind(incident)}
-    )
+    with transaction.atomic():
+        # An update may have been published since the incidents were read, and a breach is written down for good.
+        now = Incident.objects.select_for_update(of=("self",), no_key=True).select_related("plan_version")
+        if now.get(pk=incident.pk).update_due_at != due:
+            return
+        _breach, new = PromiseBreach.objects.get_or_create(
+            incident=incident, due_at=due, defaults={"kind": _kind(incident)}
+        )
     # Told again each time until it is written down that everybody was: a crash in between leaves nobody out.
     if new or not StaffNotice.objects.filter(kind=Kind.BREACH, incident=incident, key__contains=_about(due)).exists():
         _tell(incident, Kind.BREACH, due, [Role.INCIDENT_MANAGER, Role.COMMUNICATIONS_MANAGER])
@@ -129,7 +135,7 @@ def _escalate(update: IncidentUpdate) -> None:
         return
     told = StaffNotice.objects.filter(kind=Kind.APPROVAL, update=update, key__contains=f":{about}:")
     already = set(told.values_list("user", flat=True))
-    everybody = approving.approvers(update, most=20)
+    everybody = approving.approvers(update, most=20, least=20)
     _ask(update, Kind.ESCALATED, [one for one in everybody if one.pk not in already] or everybody)
 
 

@@ -222,6 +222,15 @@ def segments(incident: Incident, stage: str) -> list[AudienceSegment]:
     return plan.segments(stage) if plan else []
 
 
+def goes_where_planned(update: IncidentUpdate) -> bool:
+    """Whether it goes by no channel, and to no segment, but those with which an update at its stage begins."""
+    plan, chosen = update.incident.plan_version, set(update.segments.all())
+    planned = set(segments(update.incident, update.stage))
+    within = not planned or (bool(chosen) and chosen <= planned)
+    channels = {one for one in update.channels.all() if not one.is_page}
+    return within and channels <= set(plan.channels(update.stage) if plan else ()) and update.corrects_id is None
+
+
 def _last_states(incident: Incident) -> dict[str, str]:
     """What customers were last told of each component; before that, what the last draft was going to say."""
     last = incident.updates.order_by("-number").first()

@@ -10,6 +10,7 @@ from django.shortcuts import render
 from django.template.loader import render_to_string
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.text import get_text_list
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
@@ -335,10 +336,13 @@ def _pristine(form: ComposeForm) -> bool:
 
 
 def approvers_in_words(update: IncidentUpdate) -> str:
-    """“Paolo Neri or Giulia Rossi”."""
+    """“Paolo Neri or Giulia Rossi”; “and” where each of them is needed."""
     names = [glance.name(person) for person in approving.approvers(update)]
     if not names:
-        return _("somebody who may approve")
+        # Where the plan asks for a role that nobody else holds, there is nobody to wait for.
+        return _("nobody") if approving.policy(update)["role"] else _("somebody who may approve")
     if len(names) == 1:
         return names[0]
+    if approving.missing(update) >= len(names):
+        return get_text_list(names, _("and"))
     return _("%(first)s or %(last)s") % {"first": ", ".join(names[:-1]), "last": names[-1]}

@@ -249,6 +249,13 @@ class CommunicationPlanAdmin(HistoryAdmin):
                 others,
             )
             messages.info(request, text % {"number": version.number, "n": others})
+        for rule in plan.approvals.exclude(role=""):
+            if len(people := version.people(rule.role)) < rule.approvers:
+                text = _(
+                    "“%(rule)s”: people whom the plan names for this role: %(n)d. Name more, or ask for fewer approvals: "
+                    "what this rule fits cannot be approved."
+                )
+                messages.warning(request, text % {"rule": rule, "n": len(people)})
 
     def changeform_view(
         self, request: HttpRequest, object_id: str | None = None, form_url: str = "", extra_context: Any = None

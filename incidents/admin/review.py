@@ -113,9 +113,16 @@ def release(admin: "IncidentUpdateAdmin", request: HttpRequest, pk: int) -> Http
 
 
 def glass(admin: "IncidentUpdateAdmin", request: HttpRequest, pk: int) -> HttpResponse:
-    """GET asks for a reason; POST sends it without a second person."""
+    """GET, with the content that was `seen` on the review page, asks for a reason; POST sends it."""
     update = admin.scoped(request, pk)
     if request.method != "POST":
+        seen = request.GET.get("seen")
+        # This page shows a subject alone: nobody sends in their own name what they have not read.
+        if update.status == IncidentUpdate.Status.IN_REVIEW and seen != update.content_hash:
+            if seen:
+                text = _("The content changed after you opened it. Read it again before you decide.")
+                messages.warning(request, text)
+            return HttpResponseRedirect(url("review", update))
         return _confirm(admin, request, update, "glass")
     try:
         seen = request.POST.get("seen_hash", "")
@@ -189,8 +196,9 @@ def _confirm(
         "error": error,
         "comment": request.POST.get("comment", ""),
         "warning": reach.warning() if verb == "glass" else "",
+        "approved_so_far": approving.approvals(update) if verb == "glass" else [],
         "typed_count": request.POST.get("typed_count", ""),
-        "seen_hash": request.POST.get("seen_hash", "") or update.content_hash,
+        "seen_hash": request.POST.get("seen_hash", "") or request.GET.get("seen", ""),
     }
     return render(request, f"{FOLDER}/confirm.html", page, status=error.status if error else 200)
 
@@ -255,7 +263,7 @@ def _page(
         "label": maintenance.label(update),
         "next_notice": maintenance.next_notice(update, user),
         "goes_out": maintenance.goes_out(update, user),
-        "by_itself": maintenance.will_go(update, user),
+        "by_itself": maintenance.will_go(update, user) and (not in_review or approving.missing(update) <= 1),
         "why_waits": glance.why_waits(update),
         "can_release": approved
         and update.publish_at

@@ -25,6 +25,14 @@ RULES = [
         "a version of a plan is append-only",
     ),
     (
+        # Keys are checked at the end of a transaction: until then another row could be put in its place.
+        "plan_version_stays",
+        "DELETE",
+        "incidents_planversion",
+        "EXISTS (SELECT 1 FROM incidents_incident i WHERE i.plan_version_id = OLD.id)",
+        "a version of a plan by which an incident goes stays",
+    ),
+    (
         "incident_keeps_its_plan",
         "UPDATE",
         "incidents_incident",

@@ -57,8 +57,16 @@ def rules(vendor):
             "UPDATE",
             table,
             f"""{GOES_OUT} AND NEW.waiver IS NOT NULL AND NOT EXISTS (SELECT 1 FROM incidents_decision d
-                WHERE d.verb = NEW.waiver AND {SINCE_ASKED})""",
+                WHERE d.verb = NEW.waiver AND d.verb IN ('glass', 'prepared') AND {SINCE_ASKED})""",
             "an update goes out without a second person only by a recorded decision",
+        ),
+        (
+            "glass_is_reviewed_by_another",
+            "INSERT",
+            "incidents_decision",
+            """NEW.verb = 'glass_seen' AND EXISTS (SELECT 1 FROM incidents_decision d
+                WHERE d.update_id = NEW.update_id AND d.by_id = NEW.by_id AND d.verb IN ('draft', 'edit', 'glass'))""",
+            "what went out without a second person is reviewed by somebody who neither wrote nor sent it",
         ),
         (
             "update_policy_is_frozen",

@@ -263,6 +263,7 @@ class IncidentUpdate(models.Model):
         Raises NotAllowed, WrongState, Refused (with findings).
         """
         from incidents import approving, clock
+        from incidents.declaring import goes_where_planned
         from incidents.publishing import build_manifest, check_private, manifest_hash
         from incidents.rendering import says_only_prepared_words
 
@@ -277,10 +278,12 @@ class IncidentUpdate(models.Model):
             check_private(me)
             me.content_hash = manifest_hash(me.manifest)
             me.status = self.Status.IN_REVIEW
-            me.policy, me.waiver = approving.policy(me), None
+            me.policy = me.waiver = None  # of words that were changed past edit(), they are still there
+            me.policy = approving.policy(me)
             me.save()
             me._record(by, Decision.Verb.SUBMIT)
-            if me.policy["prepared"] and says_only_prepared_words(me) and not (reach := me.reach()).warning():
+            prepared = me.policy["prepared"] and says_only_prepared_words(me) and goes_where_planned(me)
+            if prepared and not (reach := me.reach()).warning():
                 me._waive(by, Decision.Verb.PREPARED, "", reach.total)
             else:
                 clock.ask(me)

@@ -1,16 +1,28 @@
 """Whose approval an update needs, by its plan; and how it goes out when nobody can give it."""
 
+from datetime import timedelta
+
 import pytest
 from django.contrib.auth.models import Permission
 from django.db import DatabaseError, connection, transaction
 from django.urls import reverse
+from django.utils import timezone
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from channels.models import Delivery, Dispatch, Suppression
-from incidents import approving, declaring, publishing
+from incidents import approving, declaring, library, planning, publishing
 from incidents.errors import NotAllowed, Problem, Refused, WrongState
-from incidents.models import ApprovalRule, Decision, IncidentUpdate, MessageTemplate, PlanRole, Subscription
+from incidents.models import (
+    ApprovalRule,
+    AudienceSegment,
+    Decision,
+    Incident,
+    IncidentUpdate,
+    MessageTemplate,
+    PlanRole,
+    Subscription,
+)
 from tests import make
 
 pytestmark = pytest.mark.django_db
@@ -162,6 +174,29 @@ def test_the_database_lets_nothing_out_without_a_second_person_but_by_a_decision
         execute("UPDATE incidents_incidentupdate SET status='published' WHERE id=%s", update.pk)
 
 
+def test_the_database_takes_no_approval_for_the_decision_to_do_without():
+    a_plan({"approvers": 2})
+    update, first = waiting(), make.communications_manager()
+    update.approve(first)
+    execute(
+        "UPDATE incidents_incidentupdate SET status='approved', waiver='approve', approved_by_id=%s, "
+        "approved_hash=content_hash WHERE id=%s",
+        first.pk,
+        update.pk,
+    )
+    with pytest.raises(DatabaseError, match="by a recorded decision"):
+        execute("UPDATE incidents_incidentupdate SET status='published' WHERE id=%s", update.pk)
+
+
+def test_the_database_lets_nobody_review_what_they_sent_alone():
+    a_plan()
+    update, alone = waiting(), glass_breaker()
+    update.break_glass(alone, "Nobody answers", update.content_hash)
+    for who in (alone, update.author):
+        with pytest.raises(DatabaseError, match="neither wrote nor sent"), transaction.atomic():
+            Decision.objects.create(incident=update.incident, update=update, by=who, verb=Verb.GLASS_SEEN)
+
+
 def test_the_database_keeps_what_was_asked_for_while_it_waits():
     a_plan({"approvers": 2})
     update = waiting()
@@ -224,7 +259,7 @@ def test_the_glass_in_the_admin_is_loud_until_it_is_reviewed():
     update.submit(alone)
     client = make.client(alone)
     assert "Nobody can approve it?" in client.get(url("review", update)).content.decode()
-    asked = client.get(url("glass", update)).content.decode()
+    asked = client.get(url("glass", update), {"seen": update.content_hash}).content.decode()
     assert "Sends to 2 people at once" in asked
     assert "Nobody can approve it?" not in make.client(other).get(url("review", update)).content.decode()
     assert client.post(url("glass", update), {"seen_hash": update.content_hash}).status_code == 422
@@ -238,6 +273,34 @@ def test_the_glass_in_the_admin_is_loud_until_it_is_reviewed():
     assert "This went out without a second person." in client.get(url("delivery", update)).content.decode()
     make.client(other).post(url("glass_seen", update), {"comment": "Fine."})
     assert "without a second person" not in make.client(other).get(reverse("admin:index")).content.decode()
+
+
+def test_the_glass_is_broken_only_for_words_that_were_on_the_page():
+    a_plan()
+    alone, other = glass_breaker(), make.communications_manager()
+    update = make.incident(alone).updates.get().submit(alone)
+    client = make.client(alone)
+    page = client.get(url("review", update)).content.decode()
+    link = f"{url('glass', update)}?seen={update.content_hash}"
+    assert link in page
+    update.edit(other, update.version, {"en": {"impact": "Words that came after the page was opened."}})
+    update.submit(other)
+    for way in (link, url("glass", update)):
+        assert client.get(way).headers["Location"] == url("review", update)
+    read = client.get(url("review", update)).content.decode()
+    assert "The content changed after you opened it." in read
+    assert client.get(f"{url('glass', update)}?seen={update.content_hash}").status_code == 200
+
+
+def test_breaking_the_glass_on_a_planned_notice_says_that_it_was_for_later():
+    a_plan()
+    begin, author = timezone.now() + timedelta(days=3), make.incident_manager()
+    library.load(next(entry for entry in library.entries() if entry.maintenance))
+    ends_at = begin + timedelta(hours=2)
+    work = planning.plan_maintenance(author, "New database", [make.component()], begin, ends_at)
+    notice = work.updates.get(publish_at=begin).submit(author)
+    page = make.client(glass_breaker()).get(url("glass", notice), {"seen": notice.content_hash}).content.decode()
+    assert "It was planned for" in page
 
 
 # ── Approved templates ──────────────────────────────────────────────────────
@@ -274,6 +337,39 @@ def test_anything_else_needs_a_second_person(change):
         one.impact = "Other words, which nobody approved."
         one.save()
     assert update.submit(update.author).status == Status.IN_REVIEW
+
+
+@pytest.mark.parametrize(
+    ("more", "status"),
+    [
+        ("", Status.APPROVED),
+        ("channel", Status.IN_REVIEW),
+        ("everybody", Status.IN_REVIEW),
+        ("segment", Status.IN_REVIEW),
+    ],
+)
+def test_prepared_words_go_no_further_than_the_plan_says(more, status):
+    plan = a_plan({"prepared": True}, recipients=3)
+    conditions = [{"attribute": "plan", "is": "not_set", "values": []}]
+    italy, other = (AudienceSegment.objects.create(name=name, conditions=conditions) for name in ("Italy", "Other"))
+    plan.segments.add(italy)
+    make.scenario()
+    approve_templates()
+    update = make.incident().updates.get()
+    by, channels = update.author, list(update.channels.all())
+    segments = {"everybody": [], "segment": [italy, other]}.get(more, [italy])
+    update.edit(by, update.version, channels=[*channels, *([make.channel(name="X")] if more == "channel" else [])])
+    update.edit(by, update.version, segments=segments)
+    assert update.submit(by).status == status
+
+
+def test_words_that_were_changed_past_the_form_are_asked_for_by_the_rule_of_now():
+    a_plan({"severities": ["sev1"], "approvers": 3})
+    update = waiting()
+    update.renditions.filter(locale="en").update(impact="Changed in a shell.")  # the database makes it a draft
+    Incident.objects.update(severity="sev1")
+    update = IncidentUpdate.objects.get()
+    assert update.submit(update.author).policy["approvers"] == 3
 
 
 def test_prepared_words_to_an_unusual_audience_need_a_second_person():
@@ -334,11 +430,16 @@ def test_the_review_page_says_who_is_still_asked():
     page = make.client(anna).get(url("review", update)).content.decode()
     assert "2 people must approve this (Communications manager)." in page
     assert "Approve and send now" not in page  # there is one more to ask
+    assert "Your approval sends nothing yet" in page
+    assert "Sends to 2 people at once" not in page
+    assert "Anna and Bruno can approve it" in make.client(update.author).get(url("review", update)).content.decode()
     saved = make.client(anna).post(
         url("review", update), {"decision": "approve", "seen_hash": update.content_hash}, follow=True
     )
     assert "Approved by you. It waits for approval by Bruno too." in saved.content.decode()
     assert "Approve only" not in saved.content.decode()
+    glass = make.client(glass_breaker()).get(url("glass", update), {"seen": update.content_hash}).content.decode()
+    assert "Fewer people approved these words than the plan asks for." in glass
     assert "Approve and send now" in make.client(bruno).get(url("review", update)).content.decode()
     home = reverse("admin:index")
     assert "asks for your approval" not in make.client(anna).get(home).content.decode()
@@ -353,6 +454,10 @@ def test_whoever_does_not_hold_the_role_is_not_asked():
     assert "Anna can approve it" in page
     assert "cp-decide" not in page
     assert "asks for your approval" not in make.client(stranger).get(reverse("admin:index")).content.decode()
+    PlanRole.objects.all().delete()
+    alone = make.incident().updates.get()
+    alone.submit(alone.author)
+    assert "nobody can approve it" in make.client(stranger).get(url("review", alone)).content.decode()
     posted = {"decision": "approve", "seen_hash": update.content_hash}
     assert make.client(stranger).post(url("review", update), posted).status_code == 403
 
@@ -373,7 +478,8 @@ def test_rules_are_written_on_the_page_of_the_plan():
     bad = client.post(change_url(plan), as_form(plan, **rule | {"approvals-0-approvers": 9}))
     assert "less than or equal to 5" in bad.content.decode()
     plan.current()
-    assert client.post(change_url(plan), as_form(plan, **rule)).status_code == 302
+    saved = client.post(change_url(plan), as_form(plan, **rule), follow=True).content.decode()
+    assert "people whom the plan names for this role: 0" in saved
     assert plan.versions.first().content["approvals"][0]["approvers"] == 2
     page = client.get(change_url(plan)).content.decode()
     assert "approval: SEV 1 · critical, If people are written to: 2 × Communications manager" in page
@@ -481,7 +587,11 @@ def test_a_correction_is_begun_from_the_delivery_page(django_assert_max_num_quer
     again = client.post(url("correct", mistaken))
     assert again.status_code == 409
     assert "Another update is being written" in again.content.decode()
-    assert "Corrected by update 2: Draft" in client.get(url("delivery", mistaken)).content.decode()
+    says = "This is a correction: it goes also to everybody who received what it corrects."
+    assert says in client.get(url("compose", draft)).content.decode()
+    draft.submit(author)
+    assert says in make.client(make.communications_manager()).get(url("review", draft)).content.decode()
+    assert "Corrected by update 2: Waiting for approval" in client.get(url("delivery", mistaken)).content.decode()
 
 
 def test_only_who_may_write_corrects_and_only_what_was_published():

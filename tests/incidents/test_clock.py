@@ -75,6 +75,21 @@ def test_a_broken_promise_is_recorded_once_and_goes_up_to_the_incident_manager(i
     assert StaffNotice.objects.filter(kind=Kind.BREACH).first().subject == "First update overdue: Cards fail"
 
 
+def test_an_update_that_is_published_while_the_clock_looks_breaks_no_promise(incident, at, people, monkeypatch):
+    at(14)
+    watch = clock._watch
+
+    def publish_first(one, told_at):
+        make.published(incident.updates.get(), people["communications_manager"])
+        at(15.1)
+        watch(one, told_at)
+
+    monkeypatch.setattr(clock, "_watch", publish_first)
+    clock.tick()
+    assert not PromiseBreach.objects.exists()
+    assert told(Kind.BREACH) == []
+
+
 def test_each_promise_has_its_own_reminder_and_breach(incident, at, people):
     at(5)
     update = make.published(incident.updates.get(), people["communications_manager"])
@@ -251,6 +266,20 @@ def test_who_is_to_approve_is_told_at_once_and_deputies_later(at, people):
         at(minutes)
         clock.tick()
     assert told(Kind.ESCALATED) == ["Bruno"]
+
+
+def test_whoever_else_may_approve_is_asked_where_the_plan_names_too_few(at, people):
+    make.recipients(2)
+    plan = make.plan(make.channel(), people=list(people.items()))
+    make.communications_manager(first_name="Bruno")
+    make.communications_manager(first_name="Carla")
+    ApprovalRule.objects.create(plan=plan, approvers=2, escalate_minutes=10)
+    update = make.incident(people["incident_manager"]).updates.get()
+    update.submit(update.author)
+    assert told(Kind.APPROVAL) == ["Anna", "Bruno"]
+    at(10)
+    clock.tick()
+    assert told(Kind.ESCALATED) == ["Carla"]
 
 
 @pytest.mark.parametrize("how", ["approved", "never"])

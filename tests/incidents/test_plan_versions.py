@@ -97,6 +97,17 @@ def test_what_was_changed_outside_of_the_admin_is_a_version_too():
     assert plan.versions.count() == 2
 
 
+def test_the_database_keeps_the_version_by_which_an_incident_goes():
+    plan, incident = make.plan(), make.incident()
+    older = incident.plan_version
+    CommunicationPlan.objects.update(update_minutes=5)
+    unused = plan.current()
+    with pytest.raises(DatabaseError, match="stays"), transaction.atomic():
+        PlanVersion.objects.filter(pk=older.pk)._raw_delete(using="default")
+    unused.delete()
+    assert plan.versions.get() == older
+
+
 def test_the_database_refuses_to_rewrite_a_version_or_to_give_an_incident_another():
     plan = make.plan()
     incident = make.incident()
