@@ -69,7 +69,12 @@ def _record(incident: Incident, due: datetime) -> None:
             incident=incident, due_at=due, defaults={"kind": _kind(incident)}
         )
     # Told again each time until it is written down that everybody was: a crash in between leaves nobody out.
-    if new or not StaffNotice.objects.filter(kind=Kind.BREACH, incident=incident, key__contains=_about(due)).exists():
+    if (
+        new
+        or not StaffNotice.objects.filter(
+            kind=Kind.BREACH, incident=incident, key__contains=telling_staff.about(due)
+        ).exists()
+    ):
         _tell(incident, Kind.BREACH, due, [Role.INCIDENT_MANAGER, Role.COMMUNICATIONS_MANAGER])
 
 
@@ -79,10 +84,6 @@ def _kind(incident: Incident) -> str:
     if incident.maintenance and not incident.next_update_at:
         return PromiseBreach.Kind.WORK
     return PromiseBreach.Kind.NEXT
-
-
-def _about(due: datetime) -> str:
-    return f"{due:%Y%m%d%H%M%S}"
 
 
 def _tell(incident: Incident, kind: str, due: datetime, roles: list[Role]) -> None:
@@ -105,7 +106,7 @@ def _tell(incident: Incident, kind: str, due: datetime, roles: list[Role]) -> No
 
     people = [one for role in roles for one in holders(incident, role)]
     path = f"/admin/incidents/incident/{incident.pk}/change/"
-    telling_staff.tell(people, kind, f"{incident.pk}:{_about(due)}", words, path, incident)
+    telling_staff.tell(people, kind, f"{incident.pk}:{telling_staff.about(due)}", words, path, incident)
 
 
 def holders(incident: Incident, role: str) -> list[Any]:

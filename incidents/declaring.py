@@ -10,6 +10,8 @@ from django.db.models import Max
 from django.utils import timezone, translation
 from django.utils.translation import gettext as _
 
+from channels.progress import progress_of
+
 from . import rendering
 from .errors import NotAllowed, WrongState
 from .models import (
@@ -176,8 +178,10 @@ def _unchanged(text: Rendition, last: IncidentUpdate) -> dict[str, str]:
 def start_correction(mistaken: IncidentUpdate, by: Any) -> IncidentUpdate:
     """Begin an update that puts a published one right: its words to be mended, for everybody who received it too.
 
-    Raises NotAllowed, WrongState (nothing was published, or another update is being written).
+    Raises NotAllowed, WrongState (nothing was published, it is still being sent, or another update is being written).
     """
+    from . import publishing  # which needs the status page, and that this module
+
     with transaction.atomic():
         incident = Incident.objects.select_for_update(no_key=True).get(pk=mistaken.incident_id)
         mistaken = IncidentUpdate.objects.select_related("incident").get(pk=mistaken.pk)
@@ -185,6 +189,9 @@ def start_correction(mistaken: IncidentUpdate, by: Any) -> IncidentUpdate:
             raise WrongState(_("Only what was published from here can be corrected."))
         if incident.updates.filter(status__in=IncidentUpdate.PENDING, publish_at=None).exists():
             raise WrongState(_("Another update is being written: publish or withdraw it first."))
+        sending = progress_of(publishing.dispatches(mistaken).filter(purpose="update", cancelled_at=None))
+        if any(not one.finished for one in sending):  # who gets it afterwards would not get the correction
+            raise WrongState(_("It is still being sent: stop the sending first, then correct it."))
         draft = start_draft(incident, by, incident.stage)
         IncidentUpdate.objects.filter(pk=draft.pk).update(corrects=mistaken)
         draft.refresh_from_db()

@@ -5,7 +5,7 @@ A notice says little and links to the page where something is to be done, which 
 
 import time
 from collections.abc import Callable, Iterable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.conf import settings
@@ -78,8 +78,8 @@ def send(notice_id: int) -> None:
     mine = StaffNotice.objects.filter(pk=notice_id, outcome=Outcome.WAITING)
     if not mine.update(outcome=Outcome.SENDING, tried_at=timezone.now()):
         return
-    one = StaffNotice.objects.select_related("user", "channel", "incident").get(pk=notice_id)
-    one.outcome, one.detail = _send(one)
+    one = StaffNotice.objects.select_related("user", "channel", "incident__plan_version", "update").get(pk=notice_id)
+    one.outcome, one.detail = (Outcome.OBSOLETE, "") if _is_obsolete(one) else _send(one)
     one.save(update_fields=["outcome", "detail"])
 
 
@@ -97,6 +97,19 @@ def send_waiting() -> None:
             return
         if tried_at is None or tried_at < now - PAUSE:
             send(pk)
+
+
+def _is_obsolete(one: StaffNotice) -> bool:
+    """Whether it would ask for what is decided already, or warn of a promise that was kept meanwhile."""
+    if one.update:
+        return one.update.status != IncidentUpdate.Status.IN_REVIEW
+    due = one.incident.update_due_at
+    return due is None or about(due) not in one.key
+
+
+def about(due: datetime) -> str:
+    """A promise in the key of a notice."""
+    return f"{due:%Y%m%d%H%M%S}"
 
 
 def _send(one: StaffNotice) -> tuple[str, str]:

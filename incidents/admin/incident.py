@@ -295,6 +295,9 @@ class IncidentAdmin(ReadOnlyAdmin):
             person = candidates(incident).filter(pk=int(who)).first() if who.isdecimal() else None
             if role not in Role or person is None:
                 raise Refused(_("Choose a person who may work on the components of this incident."))
+            plan = incident.plan_version
+            if person == request.user and plan and any(rule["role"] == role for rule in plan.content["approvals"]):
+                raise NotAllowed(_("The plan asks this role for approvals: somebody else must hand it to you."))
             IncidentRole.objects.update_or_create(incident=incident, role=role, defaults={"user": person})
         except Problem as error:
             return refused(request, error, back)

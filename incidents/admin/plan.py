@@ -252,8 +252,8 @@ class CommunicationPlanAdmin(HistoryAdmin):
         for rule in plan.approvals.exclude(role=""):
             if len(people := version.people(rule.role)) < rule.approvers:
                 text = _(
-                    "“%(rule)s”: people whom the plan names for this role: %(n)d. Name more, or ask for fewer approvals: "
-                    "what this rule fits cannot be approved."
+                    "“%(rule)s”: people whom the plan names for this role: %(n)d. Name more, or ask for fewer "
+                    "approvals: what this rule fits cannot be approved."
                 )
                 messages.warning(request, text % {"rule": rule, "n": len(people)})
 

@@ -149,6 +149,7 @@ class Migration(migrations.Migration):
                             ("sent", "Sent"),
                             ("failed", "Failed"),
                             ("unknown", "Not known whether sent"),
+                            ("obsolete", "Not needed any more"),
                         ],
                         default="waiting",
                         max_length=12,

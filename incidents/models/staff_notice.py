@@ -62,6 +62,7 @@ class StaffNotice(models.Model):
         SENT = "sent", _("Sent")
         FAILED = "failed", _("Failed")
         UNKNOWN = "unknown", _("Not known whether sent")
+        OBSOLETE = "obsolete", _("Not needed any more")
 
     key = models.CharField(max_length=200, unique=True)
     kind = models.CharField(_("what"), max_length=12, choices=Kind)

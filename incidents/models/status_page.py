@@ -79,13 +79,23 @@ class StatusPage(models.Model):
     @classmethod
     def by_key(cls, key: str) -> "StatusPage | None":
         """The page that a link opens; None if it was never ours, is over or was withdrawn. One query."""
+        uid = cls.uid_of(key)
+        page = cls.objects.filter(uid=uid, enabled=True).first() if uid else None
+        return page if page and cls.opens(key, page.uid, page.link_version) else None
+
+    @staticmethod
+    def uid_of(key: str) -> str | None:
+        """Of which page a link was made by us; None if it was not, or is over. No query."""
         try:
-            uid, version, until = signing.loads(key, salt=LINK_SALT)
+            uid, _version, until = signing.loads(key, salt=LINK_SALT)
         except (signing.BadSignature, ValueError, TypeError):
             return None
-        if until and until < timezone.now().timestamp():
-            return None
-        return cls.objects.filter(uid=uid, link_version=version, enabled=True).first()
+        return None if until and until < timezone.now().timestamp() else uid
+
+    @classmethod
+    def opens(cls, key: str, uid: str, link_version: int) -> bool:
+        """Whether a link opens the page `uid` while its links are of `link_version`. No query."""
+        return cls.uid_of(key) == uid and cls.parts_of(key)[0] == link_version
 
     @staticmethod
     def parts_of(key: str) -> list[int]:

@@ -25,7 +25,7 @@ from django.db import connection
 
 from channels import counting
 
-from . import archive, snapshot
+from . import archive, private_copies, snapshot
 from .facts import version
 from .frame import accepted_language
 
@@ -36,7 +36,7 @@ RENEW = 60.0  # seconds after which pages are rendered anew though nothing chang
 UNSURE = 5.0  # seconds without a look after which a page says as of when it is
 ARCHIVING = 0.5  # seconds of a look that go into pages of what is long over
 PATIENCE = 3.0  # seconds that the first request of a process waits for the first look
-HISTORY = "/history/"
+HISTORY, PRIVATE = "/history/", "/private/"
 CACHED = {"Cache-Control", "Content-Language", "Vary", "ETag", "Last-Modified"}
 CACHED |= {"Access-Control-Allow-Origin", "Access-Control-Expose-Headers"}
 
@@ -121,9 +121,23 @@ class LivePage:
             keeper.looked.wait(PATIENCE)
             page = self._page(addresses)
         # While the database is away, a feed with all components is better than none.
+        if page is None and path.startswith(PRIVATE):
+            page = self._private(path, environ)
         if page is None or not (exact or page.noted):
             return self.application(environ, start_response)
         return _answer(page, environ, start_response)
+
+    def _private(self, path: str, environ: WSGIEnvironment) -> Ready | None:
+        """A private page that a link opens, while nobody can look into the database."""
+        checked = _modified(self.checked)
+        if checked is None or abs(time.time() - checked) <= UNSURE:
+            return None
+        language, asked = _reader(environ.get("QUERY_STRING", ""), environ.get("HTTP_ACCEPT_LANGUAGE", ""))
+        page = private_copies.read(self.directory, path, language, asked)
+        if page is None:
+            return None
+        at, old = datetime.fromtimestamp(checked, UTC), time.time() - checked > snapshot.OLD
+        return _ready(page, snapshot.with_note(page, at, old), noted=True)
 
     def _keeper(self) -> "Keeper":
         """The keeper of this process, started at its first request: a server may fork after loading us."""
@@ -191,17 +205,22 @@ def _wants_https(environ: WSGIEnvironment) -> bool:
 
 def _addresses(path: str, query: str, accepted: str) -> tuple[list[str], bool]:
     """Where in a snapshot the page may stand, and whether it is just what was asked for: Django knows more of some."""
-    asked, exact = "", True
+    exact = True
     if query:
         given = parse_qs(query)
         exact = "components" not in given
         if "page" in given and path == HISTORY:  # as older pages of the archive were asked for once: Django redirects
             return [], True
-        asked = given.get("lang", [""])[-1]
-        if asked not in dict(settings.LANGUAGES):
-            asked = ""
-    language = asked or _language(accepted[:200])
-    return [snapshot.address(path, language, bool(asked)), snapshot.address(path)], exact
+    language, asked = _reader(query, accepted)
+    return [snapshot.address(path, language, asked), snapshot.address(path)], exact
+
+
+def _reader(query: str, accepted: str) -> tuple[str, bool]:
+    """The language of the reader, and whether they asked for it."""
+    asked = parse_qs(query).get("lang", [""])[-1] if query else ""
+    if asked in dict(settings.LANGUAGES):
+        return asked, True
+    return _language(accepted[:200]), False
 
 
 _language = lru_cache(1000)(accepted_language)
@@ -310,4 +329,5 @@ def look(directory: Path, at_once: bool = False) -> bool:
         os.utime(checked, (began, began))
         if changed or not archive.is_complete(directory):
             archive.refresh(directory, ARCHIVING)
+        private_copies.refresh(directory, now, ARCHIVING)
     return True

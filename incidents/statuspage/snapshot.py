@@ -88,7 +88,7 @@ def take(of_version: str | None = None) -> Snapshot:
         documents += [reverse(f"status-{kind}") for kind in feeds.FEEDS]
         documents += [reverse("status-calendar"), reverse("status-brand")]
         for path in documents:
-            pages[address(path)] = _page(path)
+            pages[address(path)] = page_at(path)
         for path in (reverse("in_app"), reverse("status-badge")):
             pages |= _by_choice(path)
         pages |= _component_badges(shown.board, pages)
@@ -135,13 +135,13 @@ def _older(incidents: list[PublicIncident]) -> dict[str, Page]:
 
 def in_all_languages(path: str) -> dict[str, Page]:
     wanted = [(language, asked) for language, _label in settings.LANGUAGES for asked in (False, True)]
-    return {address(path, *one): _page(path, *one) for one in wanted}
+    return {address(path, *one): page_at(path, *one) for one in wanted}
 
 
 def _by_choice(path: str) -> dict[str, Page]:
     """What is in the default language for everybody who asks for no other."""
-    asked = {address(path, one, asked=True): _page(path, one, asked=True) for one, _label in settings.LANGUAGES}
-    return {address(path): _page(path), **asked}
+    asked = {address(path, one, asked=True): page_at(path, one, asked=True) for one, _label in settings.LANGUAGES}
+    return {address(path): page_at(path), **asked}
 
 
 def _component_badges(board: Board, pages: dict[str, Page]) -> dict[str, Page]:
@@ -205,7 +205,7 @@ def _get(path: str, language: str = "", asked: bool = False) -> HttpResponseBase
     return response
 
 
-def _page(path: str, language: str = "", asked: bool = False) -> Page:
+def page_at(path: str, language: str = "", asked: bool = False) -> Page:
     response = _get(path, language, asked)
     return Page(list(response.items()), _body(response), language)
 

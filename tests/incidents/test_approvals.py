@@ -577,6 +577,10 @@ def test_a_correction_is_begun_from_the_delivery_page(django_assert_max_num_quer
     author = make.incident_manager()
     mistaken = make.published(make.incident(author).updates.get())
     client = make.client(author)
+    refused = client.post(url("correct", mistaken))
+    assert refused.status_code == 409
+    assert "It is still being sent: stop the sending first" in refused.content.decode()
+    make.deliver()
     assert "Correct what was said…" in client.get(url("delivery", mistaken)).content.decode()
     with django_assert_max_num_queries(30):
         asked = client.get(url("correct", mistaken)).content.decode()
@@ -600,6 +604,7 @@ def test_only_who_may_write_corrects_and_only_what_was_published():
     with pytest.raises(WrongState, match="Only what was published"):
         declaring.start_correction(update, update.author)
     mistaken = make.published(update)
+    make.deliver()
     with pytest.raises(NotAllowed):
         declaring.start_correction(mistaken, make.user("Managers"))
     assert not mistaken.incident.updates.filter(status="draft").exists()
@@ -609,6 +614,7 @@ def test_the_database_keeps_what_a_published_update_corrects():
     a_plan()
     author = make.incident_manager()
     mistaken = make.published(make.incident(author).updates.get(), make.communications_manager())
+    make.deliver()
     correction = make.published(declaring.start_correction(mistaken, author), make.communications_manager())
     with pytest.raises(DatabaseError), transaction.atomic():
         IncidentUpdate.objects.filter(pk=correction.pk).update(corrects=None)
@@ -624,3 +630,16 @@ def test_a_deputy_named_twice_counts_once():
     assert update.approve(who).status == Status.IN_REVIEW
     with pytest.raises(WrongState):
         update.approve(who)
+
+
+def test_nobody_takes_the_role_that_the_plan_asks_for_approvals():
+    a_plan({"role": "communications_manager"})
+    update, who, other = waiting(), make.incident_manager(), make.incident_manager()
+    hand_out = reverse("admin:incidents_incident_role", args=[update.incident_id])
+    taken = make.client(who).post(hand_out, {"role": "communications_manager", "user": who.pk})
+    assert taken.status_code == 403
+    assert "somebody else must hand it to you" in taken.content.decode()
+    make.client(other).post(hand_out, {"role": "communications_manager", "user": who.pk})
+    assert update.incident.roles.get(role="communications_manager").user == who
+    make.client(who).post(hand_out, {"role": "support_lead", "user": who.pk})
+    assert update.incident.roles.get(role="support_lead").user == who

@@ -184,6 +184,17 @@ def test_a_notice_waits_for_a_channel_and_is_given_up_when_it_says_nothing_true_
     assert notice.outcome == Outcome.FAILED
 
 
+def test_what_was_done_meanwhile_is_not_asked_for_any_more(incident, at, people):
+    at(12)
+    clock.tick()
+    update = incident.updates.get()
+    update.submit(update.author)
+    make_again(update, people)
+    telling_staff.send_waiting()
+    kinds = dict(StaffNotice.objects.values_list("kind", "outcome"))
+    assert kinds == {Kind.REMINDER: Outcome.OBSOLETE, Kind.APPROVAL: Outcome.OBSOLETE}
+
+
 def test_what_a_lost_worker_was_sending_is_sent_again(incident, at):
     at(12)
     clock.tick()

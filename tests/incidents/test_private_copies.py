@@ -1,0 +1,133 @@
+"""A private page that a link opens outlives the database; the link decides as ever, and nobody gets another's."""
+
+from datetime import timedelta
+
+import pytest
+from django.utils import timezone
+
+from incidents.models import StatusPage
+from incidents.statuspage import copies, live, private_copies
+from tests import make
+from tests.incidents.test_live import Web
+from tests.incidents.test_private_subscribing import private
+from tests.incidents.test_statuspage import newsroom, told
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def acme() -> StatusPage:
+    newsroom()
+    one = StatusPage.objects.create(name="Acme")
+    one.components.set([private("Acme cluster")])
+    told(one.components.get(), title="Acme's nodes are slow")
+    return one
+
+
+@pytest.fixture
+def web(acme, tmp_path, settings) -> Web:
+    settings.STATUS_DIR = tmp_path / "live"
+    one = Web(settings.STATUS_DIR)
+    one.look()
+    return one
+
+
+def link(page: StatusPage, hours: float = 1) -> str:
+    return f"/private/{page.key(timezone.now() + timedelta(hours=hours))}"
+
+
+def away(web: Web) -> None:
+    web.age(live.UNSURE + 1)
+
+
+def test_it_answers_with_what_was_known_last_while_the_database_is_away(web, acme):
+    base = link(acme)
+    assert web.get(f"{base}/").body == b"beyond"  # Django answers as long as it can
+    away(web)
+    page = web.get(f"{base}/")
+    assert page.status == 200
+    assert "Acme's nodes are slow" in page.text.replace("&#x27;", "'")
+    assert "cp-as-of" in page.text
+    assert page.headers["Cache-Control"].startswith("private")
+    assert 'lang="it"' in web.get(f"{base}/?lang=it").text
+    uid = acme.components.get().incidents.get().uid
+    assert web.get(f"{base}/incidents/{uid}/").status == 200
+    for path in ("/history/", "/api/v2/summary.json", "/history.atom"):
+        assert web.get(f"{base}{path}").status == 200, path
+    assert web.get(f"{base}/incidents/nobody/").body == b"beyond"
+
+
+def test_whoever_reads_it_finds_their_own_link_in_it_and_no_other(web, acme):
+    base, other = link(acme), link(acme, 2)
+    away(web)
+    page = web.get(f"{base}/").text
+    assert f'href="{base}/history/"' in page
+    assert other not in page
+    kept = (web.directory / "private" / f"{acme.uid}.json").read_text()
+    assert "/private/{the-key-of-the-reader}/history/" in kept
+    assert base.removeprefix("/private/").split(":")[0] not in kept
+
+
+@pytest.mark.parametrize("why", ["over", "forged", "of another page", "withdrawn", "off", "by login"])
+def test_it_opens_to_nobody_else(web, acme, why):
+    base = link(acme)
+    if why == "over":
+        base = link(acme, -1)
+    elif why == "forged":
+        base = base[:-1] + ("A" if base[-1] != "A" else "B")
+    elif why == "of another page":
+        base = link(StatusPage.objects.create(name="Bolt"))
+    elif why == "by login":
+        base = f"/private/{acme.uid}"
+    elif why == "withdrawn":
+        acme.withdraw_links()
+        web.look()
+    else:
+        StatusPage.objects.update(enabled=False)
+        web.look()
+    away(web)
+    assert web.get(f"{base}/").body == b"beyond"
+
+
+def test_nobody_but_the_portal_reads_the_files_and_no_copy_holds_them(web, acme, tmp_path):
+    folder = web.directory / "private"
+    assert folder.stat().st_mode & 0o077 == 0
+    assert (folder / f"{acme.uid}.json").stat().st_mode & 0o077 == 0
+    copies.publish(tmp_path / "copy")
+    assert not any(
+        "Acme" in path.read_text()
+        for path in (tmp_path / "copy").rglob("*")
+        if path.is_file() and path.suffix != ".png"
+    )
+    assert not any(b"Acme" in content for _name, content in copies.current())
+
+
+def test_what_changed_is_rendered_again_and_what_is_gone_is_removed(web, acme, monkeypatch):
+    rendered = []
+    real = private_copies._render
+    monkeypatch.setattr(private_copies, "_render", lambda page: rendered.append(page.uid) or real(page))
+    web.look()
+    assert rendered == []
+    told(make.component("Checkout"), title="Card payments fail")
+    web.look()
+    acme.components.add(make.component("Search"))
+    web.look()
+    assert rendered == [acme.uid] * 2
+    acme.delete()
+    web.look()
+    assert list((web.directory / "private").glob("*.json")) == []
+
+
+def test_a_page_that_would_tell_the_link_it_was_read_by_is_not_kept(web, acme, monkeypatch):
+    real = private_copies.page_at
+
+    def leaking(path):
+        page = real(path)
+        signature = path.split("/")[2].rpartition(":")[2]
+        return type(page)(page.headers, page.body + signature.encode(), page.language)
+
+    monkeypatch.setattr(private_copies, "page_at", leaking)
+    told(make.component("Checkout"), title="Card payments fail")
+    web.look()
+    away(web)
+    assert web.get(f"{link(acme)}/").body == b"beyond"
