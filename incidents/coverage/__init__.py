@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from django.core.cache import cache
+from django.utils import formats
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
@@ -81,9 +82,9 @@ class Coverage:
         """What the score means."""
         if not self.promised:
             return _("No plan promises a message yet, so nothing is ready.")
-        numbers = {"ready": self.ready, "all": self.promised}
+        numbers = {"ready": number(self.ready), "all": number(self.promised)}
         return (
-            _("%(ready)d of the %(all)d messages that the plans promise are ready.") % numbers
+            _("%(ready)s of the %(all)s messages that the plans promise are ready.") % numbers
             + " "
             + _("A message is one scenario at one stage, by one channel, in one language.")
         )
@@ -105,9 +106,9 @@ class Coverage:
         if component is None:
             return ""
         only = ", ".join(filter(None, (severity, one.only)))
-        text = _("If %(component)s fails tonight (%(only)s), %(what)s.")
+        text = _("If %(component)s should fail tonight (%(only)s), %(what)s.")
         if not only:
-            text = _("If %(component)s fails tonight, %(what)s.")
+            text = _("If %(component)s should fail tonight, %(what)s.")
         return text % {"component": component.name, "only": only, "what": one.tonight}
 
     def _example(self, one: Finding, components: list[Component]) -> tuple[Component | None, str]:
@@ -118,6 +119,11 @@ class Coverage:
             if hit:
                 return component, "" if len(hit) == len(led) else str(Severity(hit[0]).label)
         return None, ""
+
+
+def number(n: int) -> str:
+    """A count for people: 12,431."""
+    return formats.number_format(n, use_l10n=True, force_grouping=True)
 
 
 def check(plans: Iterable[CommunicationPlan] | None = None) -> Coverage:

@@ -126,7 +126,7 @@ def test_a_missing_template_is_a_hole_for_every_channel():
     address = reverse("admin:incidents_messagetemplate_add")
     assert hole.mends[0].address == f"{address}?scenario={scenario.pk}&stage=investigating&locale=it"
     assert found.headline(Component.objects.all()) == (
-        f"1 hole. If Checkout fails tonight ({scenario.name}, Investigating), "
+        f"1 hole. If Checkout should fail tonight ({scenario.name}, Investigating), "
         "customers who read Italian get nothing until somebody has written it."
     )
 
@@ -299,7 +299,7 @@ def test_without_any_plan_there_is_one_hole():
     CommunicationPlan.objects.all().delete()
     assert "There is no communication plan" in only(Kind.NO_PLAN).sentence
     assert coverage.check().headline(Component.objects.all()) == (
-        "1 hole. If Checkout fails tonight, no plan says who tells customers."
+        "1 hole. If Checkout should fail tonight, no plan says who tells customers."
     )
 
 
@@ -576,7 +576,7 @@ def test_the_page_says_the_sentence_the_score_and_what_to_mend():
     template().delete()
     change(channel("Texts"), paused_at=timezone.now())
     html = page(person("anna")).content.decode()
-    assert "2 holes. If Checkout fails tonight, nothing goes out by Texts." in html
+    assert "2 holes. If Checkout should fail tonight, nothing goes out by Texts." in html
     assert "61 % ready" in html
     assert html.count("✕") > 14
     assert f'href="{reverse("admin:channels_channel_change", args=[channel("Texts").pk])}"' in html
@@ -605,7 +605,7 @@ def test_the_names_of_components_that_one_may_not_see_are_not_told():
     only_search = make.user(roles.INCIDENT_MANAGERS)
     assign_perm("incidents.operate_component", only_search, make.component("Search", "Shop"))
     html = page(only_search).content.decode()
-    assert "If Search fails tonight" in html
+    assert "If Search should fail tonight" in html
     assert "Checkout" not in html
     nobodys = make.user(roles.INCIDENT_MANAGERS)
     assert "Checkout" not in page(nobodys).content.decode()
@@ -753,7 +753,7 @@ def test_the_command_prints_json_for_programs():
 def test_the_command_speaks_italian():
     template().delete()
     _code, said, error = run("--language", "it")
-    assert error == "1 falla."
+    assert error == "1 lacuna."
     assert "manca il modello in italiano" in said
     assert translation.get_language() == "en"
 
