@@ -12,7 +12,7 @@ from django.utils.translation import gettext as _
 
 from channels.models import Channel
 from channels.providers.base import Capabilities
-from incidents import publishing, rendering
+from incidents import rendering
 from incidents.checker import check_prepared, prepared
 from incidents.checker.facts import counts, length
 from incidents.checker.finding import Finding as Remark
@@ -65,14 +65,10 @@ def cells(known: Known, plan: CommunicationPlan, look: "Look") -> Iterator[Cell]
         if scenario.maintenance and plan.severities and Severity.SEV4 not in plan.severities:
             continue
         for stage in scenario.stages:
-            part = known.part(plan, stage)
-            for pk in part.channels:
-                channel, can = known.channels[pk], known.can[pk]
-                every = list(part.locales)
-                spoken = publishing.languages(can, channel.locales, every, every[0]) if can and every else every
-                for locale in spoken:
-                    place = Place(scenario, stage, locale, part.locales)
-                    yield Cell(scenario, stage, channel, locale, look.at(plan, channel, place))
+            locales = known.part(plan, stage).locales
+            for channel, locale in known.spoken(plan, stage):
+                place = Place(scenario, stage, locale, locales)
+                yield Cell(scenario, stage, channel, locale, look.at(plan, channel, place))
 
 
 class Look:
@@ -85,8 +81,7 @@ class Look:
 
     def at(self, plan: CommunicationPlan, channel: Channel, place: Place) -> list[Finding]:
         """What stands in the way of one message of a plan."""
-        can = self.known.can[channel.pk]
-        key = (place.scenario.pk, place.stage, place.locale, place.locales, can)
+        key = (place.scenario.pk, place.stage, place.locale, place.locales, channel.provider)
         if key not in self._words:
             self._words[key] = list(self._of_words(place, channel))
         found = [*self._words[key], *self.of_channel(channel)]
@@ -145,7 +140,7 @@ class Look:
     # ── Words ──
 
     def _of_words(self, place: Place, channel: Channel) -> Iterator[Finding]:
-        """What is wrong with the words that a channel which can what this one can would carry there."""
+        """What is wrong with the words that a channel of this one's provider would carry there."""
         template = self.known.templates.get((place.scenario.pk, place.stage, place.locale))
         if template is None:
             yield self.notes.note(("template", place.scenario.pk, place.stage, place.locale), _to_write(place))

@@ -1,5 +1,6 @@
 """Everything that the coverage check looks at, read in a number of queries that does not grow."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -8,6 +9,7 @@ from django.db.models import Max, Prefetch, QuerySet
 
 from channels.models import Channel
 from channels.providers.base import Capabilities
+from incidents import publishing
 from incidents.models import (
     AudienceSegment,
     CommunicationPlan,
@@ -56,6 +58,7 @@ class Known:
         self.may = {one: _who_may(one) for one in (DECLARE, WRITE, APPROVE, PUBLISH, OPERATE)}
         self.operates = _who_operates()
         self._parts: dict[tuple[int, str], Part] = {}
+        self._spoken: dict[tuple[int, str], list[tuple[Channel, str]]] = {}
 
     def part(self, plan: CommunicationPlan, stage: str) -> Part:
         """What the plan says for this stage, channels that show the status page included: they go with every update."""
@@ -73,6 +76,21 @@ class Known:
         locales = (own.locales if own else []) or plan.locales
         ordered = [pk for pk in self.channels if pk in {*chosen, *pages}]
         return Part(tuple(ordered), tuple(segments), tuple(locales))
+
+    def spoken(self, plan: CommunicationPlan, stage: str) -> list[tuple[Channel, str]]:
+        """Each channel of the plan at this stage with each language that goes out by it."""
+        key = (plan.pk, stage)
+        if key not in self._spoken:
+            self._spoken[key] = list(self._speak(self.part(plan, stage)))
+        return self._spoken[key]
+
+    def _speak(self, part: Part) -> Iterator[tuple[Channel, str]]:
+        every = list(part.locales)
+        for pk in part.channels:
+            channel, can = self.channels[pk], self.can[pk]
+            carried = publishing.languages(can, channel.locales, every, every[0]) if can and every else every
+            for locale in carried:
+                yield channel, locale
 
     def is_page(self, channel: int) -> bool:
         can = self.can.get(channel)
