@@ -175,6 +175,9 @@ IN_APP_HOURS = env.int("IN_APP_HOURS", default=24)
 WEBHOOK_NETWORKS = [ip_network(one) for one in env.list("WEBHOOK_NETWORKS", default=[])]
 # An audience above this, or ten times the last one, must be typed by the approver.
 AUDIENCE_CONFIRM_ABOVE = env.int("AUDIENCE_CONFIRM_ABOVE", default=10_000)
+# The coverage check: for how long a successful test speaks for a channel, and when a template is to be read again.
+CHANNEL_VERIFIED_DAYS = env.int("CHANNEL_VERIFIED_DAYS", default=90)
+TEMPLATE_STALE_DAYS = env.int("TEMPLATE_STALE_DAYS", default=365)
 # Dotted names of the tasks that find due work whatever the queue has lost; the worker enqueues them in turn.
 SWEEPS = [
     "channels.tasks.sweep",

@@ -18,6 +18,7 @@ from django.utils.translation import gettext as _
 
 from channels import delivery, queue
 from channels.models import Batch, Channel, Delivery, Dispatch, Medium, Recipient
+from channels.providers.base import Capabilities
 from channels.tasks import most_workers, wake
 
 from . import linking, rendering
@@ -137,10 +138,17 @@ def sending_channels(update: IncidentUpdate) -> list[Channel]:
 def channel_locales(channel: Channel, available: Any, update: IncidentUpdate) -> list[str]:
     """The languages a channel will carry: a broadcast channel its own, tickets one, the others all that are written."""
     can = channel.get_provider().capabilities
+    default = update.default_locale if can.medium == Medium.TICKET else ""
+    return languages(can, channel.locales, available, default)
+
+
+def languages(can: Capabilities, own: list[str], available: Iterable[str], default: str) -> list[str]:
+    """Of the languages that are there, those that a channel carries which can this; `own` are its chosen ones."""
+    found = list(available)
     if can.medium == Medium.TICKET:
-        return [locale for locale in available if locale == update.default_locale] or list(available)[:1]
-    own = channel.locales if can.broadcast else []
-    return [locale for locale in available if not own or locale in own]
+        return [locale for locale in found if locale == default] or found[:1]
+    own = own if can.broadcast else []
+    return [locale for locale in found if not own or locale in own]
 
 
 # ── Audience ────────────────────────────────────────────────────────────────

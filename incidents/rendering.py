@@ -59,6 +59,15 @@ STAYS = re.compile(r"\{\{-?\s*(?:%s)\b[^}]*\}\}" % "|".join(sorted(LATER)))
 CAPITAL_MONTHS = ("en", "de")
 
 
+# Of each form of a channel (channels.providers.base.FORMS) the fields without which its message says too little.
+_LETTER = ("subject", "issue", "impact")
+NEEDED = {
+    **dict.fromkeys(("email", "event", "page", "chat", "voice"), _LETTER),
+    "sms": ("sms",),
+    "post": ("post",),
+    "push": ("subject", "sms"),
+}
+
 # Headings once it is over.
 WORDS_AFTER = {
     "issue": gettext_lazy("What happened"),
@@ -147,6 +156,28 @@ def problems(text: str) -> list[str]:
                 % {"line": line, "name": name, "names": ", ".join(sorted(FILTERS))}
             )
     return found
+
+
+def needed(form: str, stage: str) -> tuple[str, ...]:
+    """The fields of WORDS that a message of this form wants; who is affected may be left out once it is over."""
+    return tuple(field for field in NEEDED[form] if field != "impact" or stage not in OVER)
+
+
+def sample_values() -> dict[str, str]:
+    """A value for each placeholder, for a template that belongs to no incident yet."""
+    return {
+        "organisation": settings.PORTAL_NAME,
+        "title": _("Checkout: partial outage"),
+        "components": _("Checkout and Payments API"),
+        "state": _("partial outage"),
+        "started": "14:05 CET",
+        "resolved": "16:20 CET",
+        "next_update": "15:00 CET",
+        "expected_resolution": "16:30 CET",
+        "begins": _("12 December, 22:00 CET"),
+        "ends": _("13 December, 02:00 CET"),
+        "status_url": f"{settings.PORTAL_URL}/incidents/bcdfghjkmnpq/",
+    }
 
 
 def fill(text: str, values: Mapping[str, str]) -> str:

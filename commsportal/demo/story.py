@@ -440,6 +440,7 @@ CHANNELS_TO_DO = [
     ("Amazon SES", "ses", {"region": "eu-south-1", "from_address": "status@example.com"}),
     ("X", "x", {}),
 ]
+PLANNED_CHANNEL = "X"
 
 # medium → (reason, what the provider said); outcomes of the few that fail
 FAILURES = {

@@ -28,7 +28,7 @@ from incidents.models import (
 from incidents.models.component import OPERATE
 from incidents.rendering import moment
 
-from . import glance
+from . import coverage, glance
 
 
 def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
@@ -61,6 +61,7 @@ def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
             "quiet": not busy,
             "stranger": not user.get_all_permissions(),
             "readiness": _readiness(user),
+            "coverage": coverage.card(user),
         }
     )
 

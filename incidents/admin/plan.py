@@ -7,17 +7,19 @@ from django.conf import settings
 from django.contrib import admin, messages
 from django.contrib.auth import get_user_model
 from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import URLPattern, path
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 from unfold.admin import StackedInline, TabularInline
+from unfold.decorators import action
 from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget, UnfoldAdminSelectWidget
 
 from channels.models import Channel
 from incidents.models import ApprovalRule, CommunicationPlan, Incident, PlanRole, PlanStage, Role, Severity
 from incidents.models.plan import is_staff_chat
 
-from . import glance
+from . import coverage, glance
 from .history import HistoryAdmin
 from .incident import badge
 from .plan_version import versions_in_words
@@ -207,6 +209,7 @@ class CommunicationPlanAdmin(HistoryAdmin):
     list_display = ["name", "covers", "promise", "languages", "roles_held"]
     search_fields = ["name"]
     inlines = [PlanRoleInline, PlanStageInline, ApprovalRuleInline]
+    actions_list = ["coverage_button"]
     fieldsets = [
         (None, {"fields": ["name"]}),
         (gettext_lazy("When it applies"), {"fields": ["component_groups", "severities"]}),
@@ -219,6 +222,14 @@ class CommunicationPlanAdmin(HistoryAdmin):
     ]
     # For whoever may read it only: sentences instead of the stored lists.
     read_fields = ("name", "covers", "promise", "channels", "segments", "staff_channels", "languages", "roles_held")
+
+    def get_urls(self) -> list[URLPattern]:
+        own = path("coverage/", self.admin_site.admin_view(coverage.page), name="incidents_communicationplan_coverage")
+        return [own, *super().get_urls()]
+
+    @action(description=gettext_lazy("Coverage"), icon="grid_on", permissions=["view"], url_path="to-coverage")
+    def coverage_button(self, request: HttpRequest) -> HttpResponse:
+        return HttpResponseRedirect(glance.link("incidents_communicationplan_coverage"))
 
     def get_fieldsets(self, request: HttpRequest, obj: CommunicationPlan | None = None) -> Any:
         if obj is not None and not self.has_change_permission(request, obj):

@@ -117,7 +117,8 @@ class MessageTemplateAdmin(HistoryAdmin):
     def sample(self, template: MessageTemplate) -> SafeString | str:
         if not template.pk:
             return _("Save it to see it on sample values.")
-        filled = {field: rendering.fill(text, sample_values()) for field, text in template.words().items()}
+        sample = rendering.sample_values()
+        filled = {field: rendering.fill(text, sample) for field, text in template.words().items()}
         found = rendering.sections(filled, template.locale, over=template.stage in OVER)
         parts = [(heading, rendering.markdown(body)) for heading, body in found]
         body = format_html_join("", "<h4>{}</h4>{}", ((heading, SafeString(html)) for heading, html in parts))
@@ -126,20 +127,3 @@ class MessageTemplateAdmin(HistoryAdmin):
         return format_html(
             '<div class="cp-words cp"><p class="cp-strong">{}</p>{}{}</div>', filled["subject"], body, rest
         )
-
-
-def sample_values() -> dict[str, str]:
-    """A value for each placeholder, for a template that belongs to no incident yet."""
-    return {
-        "organisation": settings.PORTAL_NAME,
-        "title": _("Checkout: partial outage"),
-        "components": _("Checkout and Payments API"),
-        "state": _("partial outage"),
-        "started": "14:05 CET",
-        "resolved": "16:20 CET",
-        "next_update": "15:00 CET",
-        "expected_resolution": "16:30 CET",
-        "begins": _("12 December, 22:00 CET"),
-        "ends": _("13 December, 02:00 CET"),
-        "status_url": f"{settings.PORTAL_URL}/incidents/…/",
-    }

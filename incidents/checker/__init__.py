@@ -3,10 +3,12 @@
 `prose` looks at words alone, `facts` at words against data, languages and channels. Pure: nothing is changed.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from django.conf import settings
+from django.utils import timezone, translation
 
 from .finding import Finding, Level
 from .prose import prose
@@ -15,7 +17,9 @@ if TYPE_CHECKING:
     from channels.models import Channel
     from incidents.models import IncidentUpdate, Rendition
 
-__all__ = ["Finding", "Level", "check", "prose"]
+    from .facts import Draft
+
+__all__ = ["Finding", "Level", "check", "check_prepared", "prepared", "prose"]
 
 ORDER = list(Level)
 
@@ -39,4 +43,42 @@ def check(
     found = facts.findings(draft)
     for locale, words in draft.words.items():
         found += prose(words, locale, names)
+    return sorted(found, key=lambda one: ORDER.index(one.level))
+
+
+def prepared(words: Mapping[str, Mapping[str, str]], stage: str, maintenance: bool) -> "Draft":
+    """The draft that begins with prepared words, by language, in an incident that is not there. No queries."""
+    from incidents import rendering
+    from incidents.models import OVER, Incident, IncidentUpdate, Stage
+
+    from .facts import Draft
+
+    now, over = timezone.now(), stage in OVER
+    update = IncidentUpdate(
+        incident=Incident(maintenance=maintenance, started_at=now + timedelta(hours=1 if maintenance else -1)),
+        stage=stage,
+        notify=False,
+        next_update_at=None if over or maintenance else now + timedelta(minutes=30),
+        expected_resolution_at=None if over and not maintenance else now + timedelta(hours=2),
+    )
+    # As declaring.start_draft and rendering.values know them by then.
+    unknown = {"next_update"} if over or maintenance else set()
+    unknown |= set() if maintenance else {"begins", "ends"}
+    unknown |= set() if stage in (Stage.RESOLVED, Stage.COMPLETED) else {"resolved"}
+    unknown |= {"expected_resolution"} if over and not maintenance else set()
+    values = {}
+    for locale in words:
+        with translation.override(locale):
+            sample = rendering.sample_values()
+        values[locale] = {name: text for name, text in sample.items() if name not in unknown}
+    return Draft(update, words, values, (), ())
+
+
+def check_prepared(words: Mapping[str, Mapping[str, str]], stage: str, maintenance: bool) -> list[Finding]:
+    """What would be found in a draft that begins with prepared words, before anybody touched it. No queries."""
+    from . import facts
+
+    found = facts.findings(prepared(words, stage, maintenance))
+    for locale, texts in words.items():
+        found += prose(texts, locale, (settings.PORTAL_NAME,))
     return sorted(found, key=lambda one: ORDER.index(one.level))

@@ -387,16 +387,22 @@ def _lengths(draft: Draft) -> Iterator[Finding]:
     told: set[tuple[str, str, str]] = set()
     for channel in draft.channels if draft.update.notify else ():
         able = channel.capabilities
-        if able is None or not (able.form in ("sms", "post") or able.max_subject):
+        if able is None or not counts(able):
             continue
         for locale in draft.languages(channel):
-            finding = _length(draft, channel, able, locale)
+            finding = length(draft, channel, able, locale)
             if finding and (finding.code, finding.locale, finding.field) not in told:
                 told.add((finding.code, finding.locale, finding.field))
                 yield finding
 
 
-def _length(draft: Draft, channel: "Channel", able: "Capabilities", locale: str) -> Finding | None:
+def counts(able: "Capabilities") -> bool:
+    """Whether there is a limit to what it carries."""
+    return able.form in ("sms", "post") or bool(able.max_subject)
+
+
+def length(draft: Draft, channel: "Channel | str", able: "Capabilities", locale: str) -> Finding | None:
+    """What is wrong with the length of what a channel that counts would carry."""
     if able.max_subject:
         return _long_subject(draft.final(locale, "subject"), able.max_subject, locale)
     field, text = able.form, draft.final(locale, able.form)

@@ -6,9 +6,8 @@ from django.test import Client
 from django.urls import reverse
 
 from incidents import roles
-from incidents.admin.template import sample_values
 from incidents.models import CommunicationPlan, Component, MessageTemplate, Scenario
-from incidents.rendering import VARIABLES
+from incidents.rendering import VARIABLES, sample_values
 from tests import make
 
 pytestmark = pytest.mark.django_db
