@@ -155,7 +155,8 @@ def confirm(note: Note) -> None:
     }
     try:
         with urllib3.PoolManager(timeout=TIMEOUT, retries=False) as pool:
-            status = pool.request("POST", endpoint(note.topic), fields, encode_multipart=False, redirect=False).status
+            reply = pool.request("POST", endpoint(note.topic), fields=fields, encode_multipart=False, redirect=False)
+            status = reply.status
     except (HTTPError, OSError) as error:
         raise Unavailable(f"The subscription could not be confirmed: {type(error).__name__}.") from error
     if status >= 500 or status == 429:
