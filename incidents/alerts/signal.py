@@ -95,7 +95,7 @@ def need(payload: Any, name: str, kind: type, path: str = "") -> Any:
     """A field that must be there. Raises Malformed."""
     value = payload.get(name) if isinstance(payload, dict) else None
     if not isinstance(value, kind) or value in ("", {}, []):
-        kinds = {str: "a text", dict: "an object", list: "a list"}
+        kinds: dict[type, str] = {str: "a text", dict: "an object", list: "a list"}
         raise Malformed(f"“{path}{name}” is missing or empty, or not {kinds[kind]}.")
     return value
 

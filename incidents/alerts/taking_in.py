@@ -22,6 +22,7 @@ from incidents.models import (
     Incident,
     Proposal,
     ProposedComponent,
+    Severity,
     Stage,
 )
 from incidents.models.alert import one_at_a_time
@@ -39,6 +40,10 @@ class Meaning:
     rule: AlertRule | None
     severity: str
     components: list[Component] = field(default_factory=list)
+
+    @property
+    def severity_in_words(self) -> str:
+        return str(Severity(self.severity).label)
 
     @property
     def proposes(self) -> bool:

@@ -374,7 +374,7 @@ class Migration(migrations.Migration):
                 (
                     "source",
                     models.ForeignKey(
-                        on_delete=django.db.models.deletion.CASCADE,
+                        on_delete=django.db.models.deletion.PROTECT,
                         related_name="alerts",
                         to="incidents.alertsource",
                         verbose_name="alert source",

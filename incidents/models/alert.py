@@ -346,14 +346,18 @@ class Proposal(models.Model):
     def __str__(self) -> str:
         return self.title
 
-    def may_decide(self, user: Any) -> bool:
-        """Declares incidents, and may work on all that is proposed; without components, on everything."""
+    def may_decide(self, user: Any, mine: set[int] | None = None) -> bool:
+        """Declares incidents, and may work on all that is proposed; without components, on everything.
+
+        `mine`: the components that they may work on, where that is known already.
+        """
         if not user.has_perm("incidents.declare_incident"):
             return False
         if user.has_perm(OPERATE):
             return True
         own = {one.component_id for one in self.proposed.all()}
-        mine = set(Component.objects.for_user(user, OPERATE).values_list("pk", flat=True))
+        if mine is None:
+            mine = set(Component.objects.for_user(user, OPERATE).order_by().values_list("pk", flat=True))
         return bool(own) and own <= mine
 
     def accept(self, by: Any, incident: Incident) -> None:
@@ -462,8 +466,9 @@ class Alert(models.Model):
         FIRING = "firing", _("Firing")
         RESOLVED = "resolved", _("Resolved")
 
+    # What an incident was declared for stays: a source that has told something is switched off, not deleted.
     source = models.ForeignKey(
-        AlertSource, on_delete=models.CASCADE, related_name="alerts", verbose_name=_("alert source")
+        AlertSource, on_delete=models.PROTECT, related_name="alerts", verbose_name=_("alert source")
     )
     fingerprint = models.CharField(max_length=64)
     state = models.CharField(_("state"), max_length=12, choices=State, default=State.FIRING)
