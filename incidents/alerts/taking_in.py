@@ -158,9 +158,12 @@ def _open(signal: Signal, meaning: Meaning) -> Proposal:
 def _join(found: Proposal, signal: Signal, meaning: Meaning) -> Proposal:
     """The proposal, with what this alert adds; others that it connects with it are joined."""
     proposal = Proposal.objects.select_for_update(no_key=True).get(pk=found.pk)
-    if meaning.components and not proposal.proposed.exists():
-        proposal.title = signal.title  # what a rule knows says more than what none does
-    proposal.severity = min(proposal.severity, meaning.severity)
+    known = proposal.proposed.exists()
+    if meaning.components and not known:
+        # What a rule knows says more than what none does, whichever came first.
+        proposal.title, proposal.severity = signal.title, meaning.severity
+    elif meaning.components or not known:
+        proposal.severity = min(proposal.severity, meaning.severity)
     _add(proposal, meaning)
     pks = [one.pk for one in meaning.components]
     others = Proposal.objects.active(_window()).filter(proposed__component__in=pks).exclude(pk=proposal.pk).distinct()

@@ -140,9 +140,11 @@ def test_an_alert_that_connects_two_proposals_joins_them():
 def test_what_no_rule_knows_joins_what_is_going_on(first):
     rule(make.component("Checkout"), title="known", public_title="Paying fails")
     one = source()
-    for name in sorted(["known", "unknown"], key=lambda name: name != first):
-        fire(one, name, title=name)
+    hints = {"known": "sev3", "unknown": "sev1"}
+    for name in sorted(hints, key=lambda name: name != first):
+        fire(one, name, title=name, severity_hint=hints[name])
     proposal = Proposal.objects.get()
+    assert proposal.severity == "sev3"  # how bad for customers is not for an alert to say that no rule knows
     assert proposal.alerts.count() == 2
     assert states(proposal) == {"Checkout": "degraded_performance"}
     assert (proposal.title, proposal.public_title) == ("known", "Paying fails")
