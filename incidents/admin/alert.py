@@ -278,7 +278,10 @@ class AlertRuleForm(forms.ModelForm):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         if self.instance.pk:
-            self.initial["labels"] = "\n".join(f"{name} = {value}" for name, value in self.instance.labels.items())
+            # In order of their names: PostgreSQL keeps no other.
+            self.initial["labels"] = "\n".join(
+                f"{name} = {value}" for name, value in sorted(self.instance.labels.items())
+            )
 
     def clean_labels(self) -> dict[str, str]:
         return labels_of(self.cleaned_data["labels"])
@@ -321,7 +324,7 @@ class AlertRuleAdmin(WholeCompanyAdmin):
     def fits_in_words(self, rule: AlertRule) -> str:
         parts = [rule.source.name] if rule.source else []
         parts += [rule.title] if rule.title else []
-        parts += [f"{name} = {value}" for name, value in rule.labels.items()]
+        parts += [f"{name} = {value}" for name, value in sorted(rule.labels.items())]
         return "; ".join(parts) or _("all")
 
     @admin.display(description=gettext_lazy("what they mean"))
@@ -356,7 +359,7 @@ class AlertAdmin(ReadOnlyAdmin):
 
     @admin.display(description=gettext_lazy("labels"))
     def shown(self, alert: Alert) -> SafeString:
-        return format_html_join("", "<div>{} = {}</div>", alert.labels.items())
+        return format_html_join("", "<div>{} = {}</div>", sorted(alert.labels.items()))
 
     @admin.display(description=gettext_lazy("belongs to"), empty_value="—")
     def belongs(self, alert: Alert) -> SafeString | None:
