@@ -54,16 +54,21 @@ def take_in(channel: Channel, source: str, event_id: str, event: Receipt | Reply
     Raises TooEarly; then nothing was counted.
     """
     with transaction.atomic():
-        row, new = ProviderEvent.objects.get_or_create(source=source, event_id=event_id)
-        if not new:
+        if not first_time(source, event_id):
             return False
         if isinstance(event, Reply):
             _answer(event, at)
         else:
             _apply(channel, event)
-    if row.pk % 1000 == 0:
-        forget()
     return True
+
+
+def first_time(source: str, event_id: str) -> bool:
+    """Whether this was not told before. Within the transaction that takes it in, so that both are kept or neither."""
+    row, new = ProviderEvent.objects.get_or_create(source=source, event_id=event_id)
+    if new and row.pk % 1000 == 0:
+        transaction.on_commit(forget)
+    return new
 
 
 def forget() -> None:

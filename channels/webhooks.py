@@ -35,25 +35,25 @@ def sns_events(request: HttpRequest, channel_id: int) -> HttpResponse:
     channel = Channel.objects.filter(pk=channel_id).first()
     topic = channel.config.get("events_topic_arn") if channel else ""
     if not channel or not topic:
-        return _refuse(channel_id, 404, "No topic of events is set for this channel.")
+        return refuse(_of(channel_id), 404, "No topic of events is set for this channel.")
     if int(request.META.get("CONTENT_LENGTH") or 0) > MAX_BODY:
-        return _refuse(channel_id, 413, "The body is too long.")
+        return refuse(_of(channel_id), 413, "The body is too long.")
     if request.headers.get("x-amz-sns-rawdelivery", "").lower() == "true":
-        return _refuse(channel_id, 400, "Switch raw message delivery off: it has no signature.")
+        return refuse(_of(channel_id), 400, "Switch raw message delivery off: it has no signature.")
     try:
         note = sns.read(request.body, topic)
         sns.verify(note)
     except sns.Malformed as error:
-        return _refuse(channel_id, 400, str(error))
+        return refuse(_of(channel_id), 400, str(error))
     except sns.Forged as error:
-        return _refuse(channel_id, 403, str(error))
+        return refuse(_of(channel_id), 403, str(error))
     except sns.Unavailable as error:
-        return _refuse(channel_id, 503, str(error))
+        return refuse(_of(channel_id), 503, str(error))
     if note.kind == sns.SUBSCRIPTION:
         return _confirm(channel, note)
     if note.kind == sns.UNSUBSCRIPTION:
         log.warning("channel %s: its topic of events was unsubscribed", channel.pk)
-        return _say(200, "Noted.")
+        return say(200, "Noted.")
     return _count(channel, note)
 
 
@@ -61,16 +61,16 @@ def _confirm(channel: Channel, note: sns.Note) -> HttpResponse:
     """Say yes with the channel's own credentials; the address in the message is never visited."""
     provider = channel.get_provider()
     if not isinstance(provider, sns.Subscriber):
-        return _refuse(channel.pk, 404, "This channel cannot subscribe to a topic.")
+        return refuse(_of(channel.pk), 404, "This channel cannot subscribe to a topic.")
     try:
         provider.confirm_subscription(note.topic, note.token)
     except DeliveryError as error:
         log.error("channel %s: its subscription is not confirmed: %s", channel.pk, channel.mask(str(error)))
-        return _refuse(channel.pk, 503, "The subscription could not be confirmed.")
+        return refuse(_of(channel.pk), 503, "The subscription could not be confirmed.")
     finally:
         provider.close()
     log.info("channel %s: subscribed to its topic of events", channel.pk)
-    return _say(200, "Confirmed.")
+    return say(200, "Confirmed.")
 
 
 def _count(channel: Channel, note: sns.Note) -> HttpResponse:
@@ -79,7 +79,7 @@ def _count(channel: Channel, note: sns.Note) -> HttpResponse:
     except (ValueError, RecursionError):
         event = None
     if event is None:
-        return _say(202, "Nothing to count.")
+        return say(202, "Nothing to count.")
     return _take_in(channel, f"sns:{channel.pk}", note.id, event, note.at)
 
 
@@ -93,19 +93,19 @@ def receipt(request: HttpRequest, channel_id: int) -> HttpResponse:
     channel = Channel.objects.filter(pk=channel_id).first()
     secret = channel.secrets.get("receipts_secret") if channel else ""
     if not channel or not secret:
-        return _refuse(channel_id, 404, "No secret for receipts is set for this channel.")
+        return refuse(_of(channel_id), 404, "No secret for receipts is set for this channel.")
     if int(request.META.get("CONTENT_LENGTH") or 0) > MAX_RECEIPT:
-        return _refuse(channel_id, 413, "The body is too long.")
+        return refuse(_of(channel_id), 413, "The body is too long.")
     try:
         event_id, at = receipts.verify(secret, request.body, request.headers)
     except receipts.Refused as error:
-        return _refuse(channel_id, 403, str(error))
+        return refuse(_of(channel_id), 403, str(error))
     can = channel.capabilities
     try:
         event = receipts.read(json.loads(request.body), can.medium if can else "")
     except (ValueError, RecursionError) as error:
         said = "The body is not JSON." if isinstance(error, json.JSONDecodeError | RecursionError) else str(error)
-        return _refuse(channel_id, 400, said)
+        return refuse(_of(channel_id), 400, said)
     return _take_in(channel, f"receipt:{channel.pk}", event_id, event, at)
 
 
@@ -115,19 +115,24 @@ def _take_in(
     try:
         new = events.take_in(channel, source, event_id, event, at)
     except events.TooEarly:
-        return _refuse(channel.pk, 503, "The message is just being sent.")
-    return _say(200, "Counted." if new else "Counted before.")
+        return refuse(_of(channel.pk), 503, "The message is just being sent.")
+    return say(200, "Counted." if new else "Counted before.")
 
 
-def _refuse(channel_id: int, status: int, text: str) -> HttpResponse:
+def _of(channel_id: int) -> str:
+    return f"events of channel {channel_id}"
+
+
+def refuse(what: str, status: int, text: str) -> HttpResponse:
     """Say why, and write it down under a number by which the two are found together. Never the body."""
     number = secrets.token_hex(4)
     level = logging.INFO if status == 503 else logging.WARNING
-    log.log(level, "events of channel %s refused with %s (%s): %s", channel_id, status, number, text)
-    return _say(status, f"{text} ({number})")
+    log.log(level, "%s refused with %s (%s): %s", what, status, number, text)
+    return say(status, f"{text} ({number})")
 
 
-def _say(status: int, text: str) -> HttpResponse:
+def say(status: int, text: str) -> HttpResponse:
+    """An answer for a machine, and for the person who reads its log."""
     response = HttpResponse(f"{text}\n", status=status, content_type="text/plain; charset=utf-8")
     if status == 503:
         response["Retry-After"] = str(AGAIN_SECONDS)

@@ -184,6 +184,7 @@ SWEEPS = [
     "incidents.tasks.sweep",
     "incidents.tasks.sweep_requests",
     "incidents.tasks.sweep_clock",
+    "incidents.tasks.sweep_alerts",
 ]
 SWEEP_SECONDS = env.int("SWEEP_SECONDS", default=10)
 # A queue that did nothing for this long while work was waiting is killed and restarted. Longer than any good task.
@@ -194,6 +195,10 @@ WORKER_STOP_SECONDS = env.int("WORKER_STOP_SECONDS", default=30)
 SUBSCRIBE_ADDRESS_PER_DAY = env.int("SUBSCRIBE_ADDRESS_PER_DAY", default=3)
 SUBSCRIBE_NETWORK_PER_HOUR = env.int("SUBSCRIBE_NETWORK_PER_HOUR", default=10)
 SUBSCRIBE_DOMAIN_PER_HOUR = env.int("SUBSCRIBE_DOMAIN_PER_HOUR", default=200)
+# Alerts of the same components join one proposal if they come within so many minutes of the last one.
+ALERT_WINDOW_MINUTES = env.int("ALERT_WINDOW_MINUTES", default=10)
+# Alerts that no incident came of are deleted after so many days.
+ALERT_KEEP_DAYS = env.int("ALERT_KEEP_DAYS", default=90)
 # Where each web server keeps the pages that it answers from; not the directory of a channel.
 STATUS_DIR = DATA_DIR / "live"
 # The status page channel publishes through this callable: channels/ knows nothing of incidents.

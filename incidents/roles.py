@@ -27,6 +27,9 @@ _SEE = [
     "incidents.view_componentgroup",
     "incidents.view_statuspage",
     "incidents.view_audiencesegment",
+    "incidents.view_alert",
+    "incidents.view_alertsource",
+    "incidents.view_alertrule",
     "channels.view_channel",
     "channels.view_dispatch",
     "channels.view_delivery",
@@ -44,8 +47,11 @@ _PLAN = [
     for verb in ("add", "change", "delete")
     for model in ("messagetemplate", "scenario", "communicationplan", "planrole", "audiencesegment")
 ]
+_MONITOR = [
+    f"incidents.{verb}_{model}" for verb in ("add", "change", "delete") for model in ("alertsource", "alertrule")
+]
 PERMISSIONS = {
-    INCIDENT_MANAGERS: [*_SEE, *_SPEAK, *_DECIDE, "incidents.change_incident", "incidents.break_glass"],
+    INCIDENT_MANAGERS: [*_SEE, *_SPEAK, *_DECIDE, *_MONITOR, "incidents.change_incident", "incidents.break_glass"],
     COMMUNICATIONS_MANAGERS: [
         *_SEE,
         *_SPEAK,

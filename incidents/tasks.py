@@ -7,6 +7,7 @@ from channels import delivery
 from channels.models import Dispatch
 
 from . import clock, confirming, planning, publishing, subscriber_import, subscribing, telling_staff
+from .alerts import taking_in
 
 FIRST_SECONDS = 1
 log = logging.getLogger(__name__)
@@ -49,3 +50,8 @@ def sweep_clock() -> None:
     """Promises that are about to break or did, approvals that wait too long, and notices that no wake-up reached."""
     clock.tick()
     telling_staff.send_waiting()
+
+
+def sweep_alerts() -> None:
+    """Alerts that are long over and that no incident came of."""
+    taking_in.forget()

@@ -15,13 +15,17 @@ from django.db.models import F
 from django.utils import timezone
 from guardian.shortcuts import assign_perm
 
-from channels import delivery
+from channels import delivery, own_secrets
 from channels.models import Channel, Delivery, Dispatch, Notice, NoticeCount, Recipient, Suppression
 from channels.providers.base import Addressee, Message
 from channels.secrets import address_hash
 from feedback.models import SurveyAnswer
 from incidents import declaring, library, planning, publishing, roles
+from incidents.alerts import taking_in
+from incidents.alerts.signal import Signal, hint
 from incidents.models import (
+    AlertRule,
+    AlertSource,
     AudienceSegment,
     CommunicationPlan,
     Component,
@@ -30,6 +34,7 @@ from incidents.models import (
     Incident,
     IncidentUpdate,
     PlanRole,
+    Proposal,
     Scenario,
     StatusPage,
     Subscription,
@@ -82,6 +87,7 @@ def steps() -> Iterator[str]:
     yield f"planned maintenance: {story.AHEAD.title}, announced, with a reminder that waits for its time"
     begin_open(people)
     yield f"open incident: {story.OPEN.title}, with an update that waits for approval"
+    yield f"proposed by {story.MONITORING}, and not declared: {notice()}"
 
 
 # ── The company ─────────────────────────────────────────────────────────────
@@ -444,3 +450,21 @@ def begin_open(people: dict[str, User]) -> None:
             delivery.run_channel(pk, seconds=30)
     count_views(Notice.objects.filter(thread=incident.thread).values_list("key", flat=True))
     write(incident, second, start, people)
+
+
+def notice() -> str:
+    """Monitoring tells of something that somebody has to look at. Returns its title."""
+    name, component, scenario, labels = story.RULE
+    source = AlertSource.objects.create(name=story.MONITORING, kind="alertmanager", secrets=own_secrets.begun())
+    rule = AlertRule.objects.create(
+        name=name, source=source, labels=labels, scenario=Scenario.objects.get(slug=scenario)
+    )
+    rule.components.set(Component.objects.filter(name=component))
+    now = timezone.now()
+    for minutes, fingerprint, title, summary, found in story.ALERTS:
+        at = now - timedelta(minutes=minutes)
+        with clock(at):
+            taking_in.take_in(
+                source, "", [Signal(fingerprint, True, title, summary, hint(found["severity"]), found, at)]
+            )
+    return Proposal.objects.get().title

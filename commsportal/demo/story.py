@@ -428,6 +428,26 @@ OPEN = Past(
     comments={},
 )
 
+# What monitoring noticed a little ago and nobody has decided about: (minutes ago, fingerprint, title, summary, labels)
+MONITORING = "Prometheus"
+RULE = ("Late receipts", "Receipts by email", "delayed-notifications", {"service": "receipts"})
+ALERTS = [
+    (
+        11,
+        "b2c1d0aa4e71f3c9",
+        "Queue of receipts grows",
+        "More than 2,000 receipts wait to be sent.",
+        {"alertname": "ReceiptQueue", "service": "receipts", "severity": "warning"},
+    ),
+    (
+        7,
+        "7f0e44d19b3a6c52",
+        "Receipts take longer than 10 minutes",
+        "The slowest tenth of the last quarter of an hour.",
+        {"alertname": "ReceiptDelay", "service": "receipts", "severity": "warning"},
+    ),
+]
+
 # (role of the practice, people in the order in which they are asked)
 DUTY = [
     ("incident_manager", ["marta", "luca"]),

@@ -29,6 +29,7 @@ from incidents.models.component import OPERATE
 from incidents.rendering import moment
 
 from . import coverage, glance
+from . import proposal as proposals
 
 
 def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
@@ -44,6 +45,8 @@ def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
         "cards": [card for card in cards if not card.ahead],
         "planned": [card for card in cards if card.ahead],
         "held": [(card.incident, one) for card in cards for one in card.held],
+        "proposals": proposals.cards(user, mine) if sees else [],
+        "turned_away": proposals.turned_away(user),
         "glass": _glass(user) if sees else [],
         "approvals": _approvals(user, mine),
         "returned": list(_returned(user)) if sees else [],
@@ -52,7 +55,8 @@ def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
         "worker_silent": _worker_silent(),
         "may_declare": user.has_perm("incidents.declare_incident"),
     }
-    busy = any(found[key] for key in ("cards", "held", "glass", "approvals", "returned", "flights", "ailing"))
+    parts = ("cards", "held", "proposals", "turned_away", "glass", "approvals", "returned", "flights", "ailing")
+    busy = any(found[key] for key in parts)
     return (
         context
         | found

@@ -9,6 +9,7 @@ from django.conf import settings
 from django.contrib import messages
 from django.contrib.admin import ModelAdmin
 from django.core.exceptions import ValidationError
+from django.db import transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
 from django.utils import timezone, translation
@@ -18,7 +19,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
 from incidents import declaring
-from incidents.errors import NotAllowed
+from incidents.errors import NotAllowed, Problem, WrongState
 from incidents.forms import WALL, exists, skipped, which_pass
 from incidents.models import (
     BADNESS,
@@ -28,6 +29,7 @@ from incidents.models import (
     Incident,
     IncidentComponent,
     MessageTemplate,
+    Proposal,
     Scenario,
     Severity,
 )
@@ -35,6 +37,7 @@ from incidents.models.component import OPERATE
 from incidents.rendering import moment
 
 from . import glance
+from . import proposal as proposals
 from .refusal import refused
 
 # One word each, so that four fit on a phone beside each other; the full state is read out.
@@ -143,7 +146,11 @@ def view(model_admin: ModelAdmin, request: HttpRequest) -> HttpResponse:
     operable = list(Component.objects.for_user(request.user, OPERATE).select_related("group"))
     # Those without a group, for instance from imported history, after the company's own: databases disagree on it.
     operable.sort(key=lambda component: component.group is None)
-    form = DeclareForm(operable, request.POST or None)
+    try:
+        proposal = proposals.to_declare(request)
+    except Problem as error:
+        return refused(request, error, proposals.of(request))
+    form = DeclareForm(operable, request.POST or None, initial=_proposed(proposal) if proposal else None)
     already = _open_incidents(request, operable)
     duplicates: list[Incident] = []
     if request.method == "POST" and form.is_valid():
@@ -152,9 +159,11 @@ def view(model_admin: ModelAdmin, request: HttpRequest) -> HttpResponse:
         duplicates = list(found.values())
         if not duplicates or data["confirmed"]:
             try:
-                return _declare(request, data)
+                return _declare(request, data, proposal)
             except NotAllowed as error:
                 return refused(request, error, request.path)
+            except WrongState as error:  # somebody decided about the proposal meanwhile; what was typed stays
+                form.add_error(None, str(error))
     context = {
         **model_admin.admin_site.each_context(request),
         "title": _("Declare an incident"),
@@ -165,10 +174,23 @@ def view(model_admin: ModelAdmin, request: HttpRequest) -> HttpResponse:
         "zone": timezone.localtime().tzname(),
         "zone_name": str(timezone.get_current_timezone()),
         "duplicates": duplicates,
+        "proposal": proposals.card(proposal, True) if proposal else None,
         "has_plan": CommunicationPlan.objects.exists(),
         "has_templates": MessageTemplate.objects.exists(),
     }
     return render(request, "admin/incidents/incident/declare.html", context, status=422 if form.errors else 200)
+
+
+def _proposed(proposal: Proposal) -> dict[str, Any]:
+    """What monitoring proposes, as the form begins with it. An alert's own title is for staff, so it is not in it."""
+    states = {f"component_{one.component_id}": one.status for one in proposal.proposed.all()}
+    began = proposal.since or proposal.opened_at  # type: ignore[attr-defined]
+    return states | {
+        "title": proposal.public_title,
+        "severity": proposal.severity,
+        "scenario": proposal.scenario_id,
+        "started_at": timezone.localtime(began).strftime(WALL),
+    }
 
 
 def _open_incidents(request: HttpRequest, components: list[Component]) -> dict[int, list[Incident]]:
@@ -193,10 +215,13 @@ def _grouped(form: DeclareForm, already: dict[int, list[Incident]]) -> list[tupl
     return list(groups.items())
 
 
-def _declare(request: HttpRequest, data: dict[str, Any]) -> HttpResponse:
-    incident = declaring.declare(
-        request.user, data["title"], data["components"], data["severity"], data["scenario"], data["started_at"]
-    )
+def _declare(request: HttpRequest, data: dict[str, Any], proposal: Proposal | None) -> HttpResponse:
+    with transaction.atomic():
+        incident = declaring.declare(
+            request.user, data["title"], data["components"], data["severity"], data["scenario"], data["started_at"]
+        )
+        if proposal:
+            proposal.accept(request.user, incident)
     if plan := incident.plan_version:
         held = "; ".join(f"{role}: {who}" for role, who in glance.held_roles(incident))
         told = _("Declared. First update within %(minutes)s minutes (plan “%(plan)s”).") % {

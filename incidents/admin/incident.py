@@ -39,7 +39,7 @@ from incidents.models import (
 )
 from incidents.models.component import OPERATE
 
-from . import declare, glance, maintenance
+from . import declare, glance, maintenance, proposal
 from .refusal import refused
 
 
@@ -196,6 +196,7 @@ class IncidentAdmin(ReadOnlyAdmin):
             "breaches": breaches(incident, updates),
             "roles": self._roles(request, incident, operates),
             **self._tickets(request, incident, pending, operates),
+            **proposal.alerts_of(incident),
             "sees_deliveries": request.user.has_perm("channels.view_dispatch"),
             "report": glance.link("feedback_report_incident", incident.pk)
             if request.user.has_perm("feedback.view_report")

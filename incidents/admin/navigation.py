@@ -7,6 +7,7 @@ from django.http import HttpRequest
 from django.utils.translation import gettext as _
 
 from incidents.models import Component
+from incidents.models.component import OPERATE, VIEW
 
 from . import glance
 
@@ -26,6 +27,7 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
         active = here == url if declaring or view == "index" else here.startswith(url)
         return {"title": title, "icon": icon, "link": url + query, "active": active}
 
+    sees_all = user.has_perm(VIEW) or user.has_perm(OPERATE)
     sees_components = user.is_active and Component.objects.for_user(user).exists()
     groups = [
         (
@@ -42,6 +44,7 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
                     "incidents.view_incidentupdate",
                     "?status__exact=in_review",
                 ),
+                item(_("Alerts"), "notifications_active", "incidents_alert_changelist", "incidents.view_alert"),
                 item(_("Reports"), "monitoring", "feedback_report", "feedback.view_report"),
             ],
         ),
@@ -68,6 +71,12 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
                     "incidents_componentgroup_changelist",
                     "incidents.change_componentgroup",
                 ),
+                item(_("Alert sources"), "sensors", "incidents_alertsource_changelist", "incidents.view_alertsource")
+                if sees_all
+                else None,
+                item(_("Alert rules"), "rule", "incidents_alertrule_changelist", "incidents.view_alertrule")
+                if sees_all
+                else None,
                 item(
                     _("Private status pages"),
                     "lock",

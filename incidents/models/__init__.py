@@ -1,3 +1,4 @@
+from .alert import Alert, AlertRule, AlertSource, Proposal, ProposedComponent
 from .component import (
     Component,
     ComponentGroup,
@@ -37,6 +38,9 @@ __all__ = [
     "NOTICE_STAGES",
     "OVER",
     "WORDS",
+    "Alert",
+    "AlertRule",
+    "AlertSource",
     "ApprovalRule",
     "AudienceSegment",
     "CommunicationPlan",
@@ -56,6 +60,8 @@ __all__ = [
     "PlanStage",
     "PlanVersion",
     "PromiseBreach",
+    "Proposal",
+    "ProposedComponent",
     "Rendition",
     "Role",
     "Scenario",

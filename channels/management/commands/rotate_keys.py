@@ -1,6 +1,7 @@
 from typing import Any
 
 from cryptography.fernet import InvalidToken
+from django.apps import apps
 from django.core.management.base import BaseCommand, CommandError
 from django.db import connection, transaction
 from django.db.models import Model, TextField
@@ -8,20 +9,29 @@ from django.db.models.functions import Cast
 from django.utils.translation import gettext as _
 
 from channels.models import Channel, Recipient
-from channels.secrets import rotated
+from channels.secrets import EncryptedJSONField, rotated
 
 
 class Command(BaseCommand):
     help = (
-        "Encrypt the credentials of all channels, and the signing secrets of webhook subscribers, anew with the first "
-        "of FIELD_KEYS; then the old keys can go."
+        "Encrypt the credentials of all channels, and the secrets of webhook subscribers and of alert sources, anew "
+        "with the first of FIELD_KEYS; then the old keys can go."
     )
 
     def handle(self, *args: Any, **options: Any) -> None:
         channels, lost_channels = _rotate(Channel, "secrets")
         recipients, lost_recipients = _rotate(Recipient, "signing")
-        self.stdout.write(_("Encrypted anew: %(count)d.") % {"count": channels + recipients})
-        wrong = []
+        others, wrong = 0, []
+        for model, column in _others():
+            done, lost = _rotate(model, column)
+            others += done
+            if lost:
+                text = _(
+                    "No key reads the secrets of %(what)s: %(ids)s. Add their key to FIELD_KEYS, or make new ones."
+                )
+                ids = ", ".join(str(pk) for pk in lost)
+                wrong.append(text % {"what": model._meta.verbose_name_plural, "ids": ids})
+        self.stdout.write(_("Encrypted anew: %(count)d.") % {"count": channels + recipients + others})
         if lost_channels:
             names = Channel.objects.filter(pk__in=lost_channels).values_list("name", flat=True)
             wrong.append(
@@ -38,6 +48,17 @@ class Command(BaseCommand):
             )
         if wrong:
             raise CommandError("\n".join(wrong))
+
+
+def _others() -> list[tuple[type[Model], str]]:
+    """Whatever else is encrypted, in apps of which this one knows nothing."""
+    return [
+        (model, field.name)
+        for model in apps.get_models()
+        if model not in (Channel, Recipient)
+        for field in model._meta.concrete_fields
+        if isinstance(field, EncryptedJSONField)
+    ]
 
 
 def _rotate(model: type[Model], column: str) -> tuple[int, list[int]]:
