@@ -455,7 +455,7 @@ def begin_open(people: dict[str, User]) -> None:
 def notice() -> str:
     """Monitoring tells of something that somebody has to look at. Returns its title."""
     name, component, scenario, labels = story.RULE
-    source = AlertSource.objects.create(name=story.MONITORING, kind="alertmanager", secrets=own_secrets.begun())
+    source = AlertSource.objects.create(name=story.MONITORING, kind="alertmanager", secrets=own_secrets.begun())  # type: ignore[misc]
     rule = AlertRule.objects.create(
         name=name, source=source, labels=labels, scenario=Scenario.objects.get(slug=scenario)
     )
