@@ -284,6 +284,16 @@ def test_the_incident_page_shows_the_first_twenty_and_counts_the_rest(browser, p
     assert "and 3 more" in response.content.decode()
 
 
+def test_the_page_of_an_alert_says_all_that_was_told(browser, checkout):
+    mine = rule(checkout, name="Checkout fails")
+    fire(one := source(name="Prometheus"), summary="Too many errors.", labels={"service": "checkout", "a": "<b>"})
+    page = html(browser, url("alert_change", Alert.objects.get().pk))
+    for words in ("Alert a", "Firing", "Too many errors.", one.name, mine.name, "service = checkout", "&lt;b&gt;"):
+        assert words in page
+    assert "&#x27;firing&#x27;" not in page
+    assert url("proposal_change", Proposal.objects.get().pk) in page
+
+
 # ── Sources ──
 
 
