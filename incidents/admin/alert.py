@@ -348,7 +348,7 @@ class AlertAdmin(ReadOnlyAdmin):
     ordering = ["-pk"]
     list_per_page = 50
     show_full_result_count = False
-    fields = ["title", "shown_state", "summary", "source", "rule", "count", "first_at", "last_at", "shown", "belongs"]
+    fields = ["title", "state", "summary", "source", "rule", "count", "first_at", "last_at", "shown", "belongs"]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Alert]:
         return super().get_queryset(request).select_related("source", "rule")

@@ -44,6 +44,7 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
                     "incidents.view_incidentupdate",
                     "?status__exact=in_review",
                 ),
+                item(_("Proposed incidents"), "lightbulb", "incidents_proposal_changelist", "incidents.view_incident"),
                 item(_("Alerts"), "notifications_active", "incidents_alert_changelist", "incidents.view_alert"),
                 item(_("Reports"), "monitoring", "feedback_report", "feedback.view_report"),
             ],

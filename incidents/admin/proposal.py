@@ -148,7 +148,6 @@ class ProposalAdmin(ReadOnlyAdmin):
     search_fields = ["title"]
     ordering = ["-pk"]
     list_per_page = 50
-    show_full_result_count = False
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Proposal]:
         return _with_all(super().get_queryset(request))

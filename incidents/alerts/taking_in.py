@@ -150,7 +150,7 @@ def _covering(pks: list[int]) -> Incident | None:
 
 
 def _open(signal: Signal, meaning: Meaning) -> Proposal:
-    proposal = Proposal.objects.create(title=signal.title, severity=meaning.severity)
+    proposal = Proposal.objects.create(title=signal.title, severity=meaning.severity, opened_at=timezone.now())
     _add(proposal, meaning)
     return proposal
 

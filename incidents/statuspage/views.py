@@ -6,6 +6,7 @@ from functools import wraps
 from itertools import groupby
 from typing import Any
 
+from django.conf import settings
 from django.core.paginator import Paginator
 from django.db.models import Count
 from django.db.models.functions import TruncMonth
@@ -122,11 +123,10 @@ def history(request: HttpRequest, scope: Scope, number: int = 1) -> HttpResponse
 
 def _history_moved(request: HttpRequest, scope: Scope) -> HttpResponse:
     """?page=2 is /history/2/, so that a file can stand there."""
-    query = request.GET.copy()
-    asked = query.pop("page", [""])[-1]
+    asked, chosen = request.GET.get("page", ""), request.GET.get("lang")
     known = asked.isascii() and asked.isdecimal() and len(asked) < 10 and int(asked) > 1
     path = reverse("status-history", args=[int(asked)] if known else [])
-    rest = f"?{query.urlencode()}" if query else ""
+    rest = f"?lang={chosen}" if chosen in dict(settings.LANGUAGES) else ""
     return HttpResponsePermanentRedirect(f"{scope.base}{path}{rest}")
 
 

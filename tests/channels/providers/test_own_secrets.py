@@ -360,7 +360,7 @@ def test_whoever_was_imported_is_offered_one_and_other_media_are_not(receiver):
 
 def test_the_page_asks_the_database_the_same_with_and_without(receiver, django_assert_num_queries):
     for person in (confirmed(), customer(receiver, "carla")):
-        with django_assert_num_queries(4):
+        with django_assert_num_queries(5):
             Client().get(link(person))
 
 

@@ -103,6 +103,7 @@ def test_messages_that_were_turned_away_are_told(browser):
 
 
 def test_the_number_of_queries_does_not_grow(browser, django_assert_max_num_queries):
+    browser.get("/admin/")  # what it keeps for a minute is kept
     counts = []
     for n in range(2):
         for m in range(3):
@@ -282,6 +283,16 @@ def test_the_incident_page_shows_the_first_twenty_and_counts_the_rest(browser, p
     assert len(response.context["alerts"]) == 20
     assert response.context["more_alerts"] == 3
     assert "and 3 more" in response.content.decode()
+
+
+def test_the_page_of_an_alert_says_all_that_was_told(browser, checkout):
+    mine = rule(checkout, name="Checkout fails")
+    fire(one := source(name="Prometheus"), summary="Too many errors.", labels={"service": "checkout", "a": "<b>"})
+    page = html(browser, url("alert_change", Alert.objects.get().pk))
+    for words in ("Alert a", "Firing", "Too many errors.", one.name, mine.name, "service = checkout", "&lt;b&gt;"):
+        assert words in page
+    assert "&#x27;firing&#x27;" not in page
+    assert url("proposal_change", Proposal.objects.get().pk) in page
 
 
 # ── Sources ──

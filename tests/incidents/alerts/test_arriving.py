@@ -2,13 +2,17 @@
 
 import hashlib
 import hmac
+import html
 import json
 import logging
+import subprocess
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 import time_machine
 from django.db import OperationalError
+from django.template.loader import render_to_string
 from django.test import Client
 from django.utils import timezone
 
@@ -24,6 +28,7 @@ from .conftest import PROOF, alert, basic, by_sns, post, secret, source, tell
 
 pytestmark = pytest.mark.django_db
 # Samples are of 3 November 2026, 14:02; what is older than two weeks would be refused.
+ROOT = Path(__file__).resolve().parents[3]
 NOW = datetime(2026, 11, 3, 14, 3, tzinfo=UTC)
 
 
@@ -338,3 +343,29 @@ def test_secrets_are_encrypted_at_rest(django_db_blocker):
     assert stored
     assert own_secrets.PREFIX not in stored
     assert secret(one) not in stored
+
+
+# ── The guide ──
+
+
+@pytest.mark.parametrize("where", ["guide", "page"])
+def test_the_example_that_people_copy_is_believed(where):
+    """Its lines are run as they stand, but for curl, which says what it would have posted."""
+    one = source()
+    if where == "guide":
+        page = (ROOT / "docs/reference/alerts.md").read_text()
+        lines = page.split("```sh\n")[1].split("```")[0].partition("\n")[2]
+    else:
+        page = render_to_string(FORMATS["generic"].how_to, {"source": one})
+        lines = html.unescape(page.split("<pre")[1].partition(">")[2].split("</pre>")[0])
+    # Of the clock on that day, and not of the machine's.
+    now = int(NOW.timestamp())
+    stand_ins = f"curl() {{ printf '%s\\0' \"$@\"; }}\ndate() {{ echo {now}; }}\nSECRET={secret(one)}\n"
+    script = stand_ins + lines
+    said = subprocess.run(["bash", "-ec", script], capture_output=True, text=True, check=True, timeout=20).stdout
+    _address, *options = said.split("\0")
+    pairs = list(zip(options[::2], options[1::2], strict=False))
+    headers = dict(value.split(": ", 1) for option, value in pairs if option == "-H")
+    (body,) = [value for option, value in pairs if option == "--data-binary"]
+    answer = post(one, body.encode(), headers)
+    assert (answer.status_code, answer.content) == (200, b"Taken in: 1.\n")
