@@ -46,6 +46,7 @@ def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
         "planned": [card for card in cards if card.ahead],
         "held": [(card.incident, one) for card in cards for one in card.held],
         "proposals": proposals.cards(user, mine) if sees else [],
+        "most_proposals": proposals.MOST_CARDS,
         "turned_away": proposals.turned_away(user),
         "glass": _glass(user) if sees else [],
         "approvals": _approvals(user, mine),

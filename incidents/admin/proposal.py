@@ -53,8 +53,11 @@ def _with_all(found: QuerySet[Proposal]) -> Any:
 
 
 def cards(user: Any, mine: set[int]) -> list[Card]:
-    """Those that wait for a decision, as far as this person sees them, the newest first. Two queries."""
-    waiting = _with_all(Proposal.objects.for_user(user).open()).order_by("-pk")[:MOST_CARDS]
+    """Those that wait for a decision, as far as this person sees them, the newest first. Two queries.
+
+    One more than MOST_CARDS if there are more.
+    """
+    waiting = _with_all(Proposal.objects.for_user(user).open()).order_by("-pk")[: MOST_CARDS + 1]
     return [card(one, one.may_decide(user, mine)) for one in waiting]
 
 

@@ -102,6 +102,16 @@ def test_messages_that_were_turned_away_are_told(browser):
     assert "too many messages" not in html(lead)
 
 
+def test_of_very_many_proposals_the_newest_are_shown_and_the_rest_is_a_click_away(browser):
+    for n in range(14):
+        rule(make.component(), title=f"t{n}")
+        fire(source(), title=f"t{n}")
+    page = html(browser)
+    assert "Monitoring proposes many incidents" in page
+    assert page.count(f"{DECLARE}?proposal=") == 12
+    assert "?state__exact=open" in page
+
+
 def test_the_number_of_queries_does_not_grow(browser, django_assert_max_num_queries):
     browser.get("/admin/")  # what it keeps for a minute is kept
     counts = []
