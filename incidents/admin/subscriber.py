@@ -1,5 +1,6 @@
 """Recipients in the admin, with what incidents know of them: import, export, history, erasing."""
 
+from datetime import datetime
 from typing import Any
 
 from django import forms
@@ -257,13 +258,24 @@ def history(person: Recipient, reader: Any) -> dict[str, Any]:
         incident__in=Incident.objects.for_user(reader).order_by().values("pk"),
     )
     about = {f"update:{one.pk}": one for one in updates.select_related("incident")}
+    asked = SubscriptionRequest.objects.filter(
+        medium=person.medium, address_hash=person.address_hash, confirmed_at__isnull=False
+    ).first()
     return {
         "sent": [_line(one, about) for one in sent],
         "subscriptions": person.subscriptions.select_related("component", "group").order_by("pk"),
-        "asked": SubscriptionRequest.objects.filter(
-            medium=person.medium, address_hash=person.address_hash, confirmed_at__isnull=False
-        ).first(),
+        "asked": asked,
+        "lifted": _lifted(asked),
         "stopped": Suppression.objects.filter(medium=person.medium, address_hash=person.address_hash).first(),
+    }
+
+
+def _lifted(asked: SubscriptionRequest | None) -> dict[str, Any] | None:
+    """The suppression that ended when they confirmed, for the page."""
+    gone = asked.wanted.get("lifted") if asked else None
+    return gone and gone | {
+        "reason": Suppression.Reason(gone["reason"]).label,
+        "since": datetime.fromisoformat(gone["since"]),
     }
 
 
