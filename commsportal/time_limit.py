@@ -26,11 +26,10 @@ def time_limit(seconds: float) -> Iterator[None]:
 def _on_postgresql(seconds: float) -> Iterator[None]:
     try:
         with transaction.atomic(), connection.cursor() as cursor:
-            cursor.execute("SELECT current_setting('statement_timeout')")
-            before = cursor.fetchone()[0]
             # "true" is SET LOCAL: a pool that gives the connection to somebody else gives them no limit.
-            change = "SELECT set_config('statement_timeout', %s, true)"
+            change = "SELECT current_setting('statement_timeout'), set_config('statement_timeout', %s, true)"
             cursor.execute(change, [f"{int(seconds * 1000)}ms"])
+            before = cursor.fetchone()[0]
             yield
             cursor.execute(change, [before])
     except OperationalError as error:

@@ -420,8 +420,9 @@ def test_the_list_counts_all_in_one_query(django_assert_num_queries):
     segment("a")
     url = "/admin/incidents/audiencesegment/"
     admin.get(url)
+    queries = 10 + 4 * (connection.vendor == "postgresql")  # a savepoint and a limit of time, there and back
     for name in "bcd":
-        with django_assert_num_queries(10):
+        with django_assert_num_queries(queries):
             admin.get(url)
         segment(name)
 
