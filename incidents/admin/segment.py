@@ -250,7 +250,7 @@ def _most_frequent(names: str, params: list[Any], most: int) -> list[str]:
 
 
 def count_in_words(conditions: list[dict[str, Any]]) -> str:
-    """“12,431 recipients; 9,800 of them can be written to now: 9,000 by email, 800 by SMS”, or that it takes too long."""
+    """“12,431 recipients; 9,800 of them can be written to now: 9,000 by email, 800 by SMS”, or that it takes long."""
     total, rows = _counted(conditions)
     if total is None:
         return str(TOO_MANY)

@@ -17,9 +17,9 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from unfold.decorators import action
 
-from channels import erasing
+from channels import erasing, own_secrets
 from channels.admin import RecipientAdmin
-from channels.models import Delivery, Recipient, Suppression
+from channels.models import Delivery, Medium, Recipient, Suppression
 from channels.reasons import explain
 from incidents import subscriber_export, subscriber_import
 from incidents.errors import Problem
@@ -266,7 +266,20 @@ def history(person: Recipient, reader: Any) -> dict[str, Any]:
         "subscriptions": person.subscriptions.select_related("component", "group").order_by("pk"),
         "asked": asked,
         "lifted": _lifted(asked),
+        "signing": _signing(person),
         "stopped": Suppression.objects.filter(medium=person.medium, address_hash=person.address_hash).first(),
+    }
+
+
+def _signing(person: Recipient) -> dict[str, Any] | None:
+    """What staff may know of a webhook's signing secrets: whose they are and since when, and nothing of the secrets."""
+    if person.medium != Medium.WEBHOOK:
+        return None
+    stored = person.signing
+    return {
+        "own": bool(stored),
+        "since": own_secrets.since(stored),
+        "overlap_ends": own_secrets.overlap_ends(stored),
     }
 
 
