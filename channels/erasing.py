@@ -1,5 +1,7 @@
 """Erasing a person everywhere. What stays is a keyed hash that keeps the address stopped, and counts without a name.
 
+It is stopped as if its owner had unsubscribed: nobody but they, with a new proof that it is theirs, lift that.
+
 Each app says in its `ready` what it holds of a recipient: `erases(function)`.
 """
 
@@ -49,7 +51,7 @@ def erase(person: Recipient, by: User) -> int:
             eraser(me)
         # A reason that is there already stays; its words may quote the address.
         Suppression.objects.get_or_create(
-            medium=medium, address_hash=me.address_hash, defaults={"reason": Suppression.Reason.MANUAL}
+            medium=medium, address_hash=me.address_hash, defaults={"reason": Suppression.Reason.UNSUBSCRIBED}
         )
         Suppression.objects.filter(medium=medium, address_hash=me.address_hash).update(detail="Erased")
         kept = deliveries_of(me.pk).update(detail="", provider_ref="")

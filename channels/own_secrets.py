@@ -4,7 +4,8 @@ They are random and stored. Derived ones would need no storage, but what from? C
 from it and a `webhook-id` each could work out those of all; a recipient may be written to through two channels; and a
 change of SECRET_KEY or FIELD_KEYS would change every customer's secret.
 
-`Recipient.signing` holds {"secret": …, "earlier": [[secret, until], …]}; nothing while the channel's secret is used.
+`Recipient.signing` holds {"secret": …, "since": …, "earlier": [[secret, until], …]}; nothing while the channel's secret
+is used. One made by an earlier version has no "since".
 """
 
 import base64
@@ -32,7 +33,8 @@ class TooMany(Exception):
 
 def begun() -> dict[str, Any]:
     """The first secret of a recipient to whom nothing was signed before."""
-    return {"secret": PREFIX + base64.b64encode(secrets.token_bytes(SIZE)).decode(), "earlier": []}
+    secret = PREFIX + base64.b64encode(secrets.token_bytes(SIZE)).decode()
+    return {"secret": secret, "since": timezone.now().isoformat(), "earlier": []}
 
 
 def renewed(stored: Mapping[str, Any]) -> dict[str, Any]:
@@ -49,6 +51,11 @@ def in_force(stored: Mapping[str, Any]) -> tuple[str, ...]:
     if not stored:
         return ()
     return stored["secret"], *(secret for secret, _until in _earlier(stored))
+
+
+def since(stored: Mapping[str, Any]) -> datetime | None:
+    """When the newest was made; None if that is not known, or the channel's secret is used."""
+    return datetime.fromisoformat(stored["since"]) if "since" in stored else None
 
 
 def overlap_ends(stored: Mapping[str, Any]) -> datetime | None:

@@ -271,6 +271,7 @@ UNFOLD = {
             "950": "oklch(24% .04 215)",
         }
     },
+    "LOGIN": {"form": "commsportal.login.LoginForm"},
     "DASHBOARD_CALLBACK": "incidents.admin.dashboard.dashboard",
     "STYLES": ["/static/portal/admin.css"],
     "SCRIPTS": ["/static/portal/admin.js"],

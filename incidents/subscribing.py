@@ -161,14 +161,26 @@ def confirm(one: SubscriptionRequest) -> Recipient:
             _subscribe_to_page(person, me.wanted, page)
         else:
             _subscribe(person, me.wanted)
-        # Whoever bounced or complained is none of a form's business.
-        Suppression.objects.filter(
-            medium=me.medium, address_hash=me.address_hash, reason=Suppression.Reason.UNSUBSCRIBED
-        ).delete()
+        me.wanted |= _lift(me)
         me.address = ""
         me.save(update_fields=["confirmed_at", "address", "wanted"])
         _close(person, SubscriptionRequest.objects.filter(pk__lt=me.pk))
     return person
+
+
+def _lift(one: SubscriptionRequest) -> dict[str, Any]:
+    """Lift what the owner of the address asked for, by unsubscribing, by STOP or by being erased; for the record.
+
+    Whoever bounced or complained, or was stopped by staff, is none of a form's business.
+    """
+    own = Suppression.objects.filter(
+        medium=one.medium, address_hash=one.address_hash, reason=Suppression.Reason.UNSUBSCRIBED
+    )
+    stop = own.select_for_update().first()
+    if stop is None:
+        return {}
+    stop.delete()
+    return {"lifted": {"reason": stop.reason, "detail": stop.detail, "since": stop.created_at.isoformat()}}
 
 
 def _close(person: Recipient, requests: QuerySet[SubscriptionRequest]) -> None:

@@ -50,6 +50,22 @@ def test_logging_in_leads_to_the_dashboard():
     assert response.url == "/admin/"
 
 
+@pytest.mark.parametrize(
+    ("language", "said"),
+    [
+        ("en", "This has a character that cannot be typed. Delete it, and write it again."),
+        ("it", "Contiene un carattere che non si può digitare. Cancella il testo e riscrivilo."),
+    ],
+)
+@pytest.mark.parametrize("field", ["username", "password"])
+def test_a_character_that_nobody_can_type_is_refused_at_the_login_in_plain_words(field, language, said):
+    make.user(username="marta")
+    typed = {"username": "marta", "password": "pw"} | {field: "mar\0ta"}
+    response = Client().post("/admin/login/", typed, headers={"accept-language": language})
+    assert response.status_code == 200
+    assert said in response.content.decode()
+
+
 def test_the_demo_lists_its_people_and_nothing_else_does(settings):
     assert "commsportal-demo" not in Client().get("/admin/login/").content.decode()
     settings.PORTAL_DEMO = True

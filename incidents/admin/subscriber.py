@@ -1,5 +1,6 @@
 """Recipients in the admin, with what incidents know of them: import, export, history, erasing."""
 
+from datetime import datetime
 from typing import Any
 
 from django import forms
@@ -16,9 +17,9 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from unfold.decorators import action
 
-from channels import erasing
+from channels import erasing, own_secrets
 from channels.admin import RecipientAdmin
-from channels.models import Delivery, Recipient, Suppression
+from channels.models import Delivery, Medium, Recipient, Suppression
 from channels.reasons import explain
 from incidents import subscriber_export, subscriber_import
 from incidents.errors import Problem
@@ -257,13 +258,37 @@ def history(person: Recipient, reader: Any) -> dict[str, Any]:
         incident__in=Incident.objects.for_user(reader).order_by().values("pk"),
     )
     about = {f"update:{one.pk}": one for one in updates.select_related("incident")}
+    asked = SubscriptionRequest.objects.filter(
+        medium=person.medium, address_hash=person.address_hash, confirmed_at__isnull=False
+    ).first()
     return {
         "sent": [_line(one, about) for one in sent],
         "subscriptions": person.subscriptions.select_related("component", "group").order_by("pk"),
-        "asked": SubscriptionRequest.objects.filter(
-            medium=person.medium, address_hash=person.address_hash, confirmed_at__isnull=False
-        ).first(),
+        "asked": asked,
+        "lifted": _lifted(asked),
+        "signing": _signing(person),
         "stopped": Suppression.objects.filter(medium=person.medium, address_hash=person.address_hash).first(),
+    }
+
+
+def _signing(person: Recipient) -> dict[str, Any] | None:
+    """What staff may know of a webhook's signing secrets: whose they are and since when, and nothing of the secrets."""
+    if person.medium != Medium.WEBHOOK:
+        return None
+    stored = person.signing
+    return {
+        "own": bool(stored),
+        "since": own_secrets.since(stored),
+        "overlap_ends": own_secrets.overlap_ends(stored),
+    }
+
+
+def _lifted(asked: SubscriptionRequest | None) -> dict[str, Any] | None:
+    """The suppression that ended when they confirmed, for the page."""
+    gone = asked.wanted.get("lifted") if asked else None
+    return gone and gone | {
+        "reason": Suppression.Reason(gone["reason"]).label,
+        "since": datetime.fromisoformat(gone["since"]),
     }
 
 

@@ -38,7 +38,8 @@ class SubscriptionRequest(models.Model):
     domain = models.CharField(_("domain"), max_length=255)  # whose servers a flood would hit: subscribing.domain_of
     ip_hash = models.CharField(max_length=64)
     # {"components": [key], "groups": [key], "least_severity", "maintenance"}; neither of the first two: everything.
-    # Of a browser also {"keys": {"p256dh", "auth"}}, until it is confirmed.
+    # Of a browser also {"keys": {"p256dh", "auth"}}, until it is confirmed. Of one that let an address be written to
+    # again {"lifted": {"reason", "detail", "since"}}: the suppression that is gone.
     wanted = models.JSONField(_("wanted"), default=default_wanted)
     locale = models.CharField(_("language"), max_length=8)
     time_zone = models.CharField(_("time zone"), max_length=40)

@@ -3,16 +3,30 @@
   "use strict";
   const root = document.documentElement;
   const own = Intl.DateTimeFormat().resolvedOptions().timeZone;
-  const elsewhere = own && own !== root.dataset.zone;
+  const here = root.dataset.zone;
 
-  // ── Times in the reader's own zone, where it differs from the page's ──
+  // ── Times in the reader's own zone, where its clocks differ from the page's: Berlin's and Rome's are the same ──
+
+  const clock = (at, timeZone) => at.toLocaleString("en", { timeZone });
+  const differs = (at) => own && own !== here && clock(at, own) !== clock(at, here);
+  // “America/New York (Eastern Time)”; without the words in a browser that does not know them.
+  const called = (timeZone) => {
+    const name = timeZone.replaceAll("_", " ");
+    try {
+      const parts = new Intl.DateTimeFormat(root.lang, { timeZone, timeZoneName: "longGeneric" }).formatToParts(new Date());
+      return `${name} (${parts.find(({ type }) => type === "timeZoneName").value})`;
+    } catch {
+      return name;
+    }
+  };
+  let elsewhere = differs(new Date());
 
   const localise = (within) => {
-    if (!elsewhere) return;
     const year = new Date().getFullYear();
     for (const element of within.querySelectorAll("time[datetime]")) {
       const at = new Date(element.dateTime);
-      if (Number.isNaN(at.getTime())) continue;
+      if (Number.isNaN(at.getTime()) || !differs(at)) continue;
+      elsewhere = true;
       const write = (format) => new Intl.DateTimeFormat(root.lang, format).format(at);
       const parts = [];
       // What is written without a day keeps none, unless it is another day where the reader is.
@@ -32,7 +46,9 @@
   let said = main && words(main);
   localise(document);
   const note = document.getElementById("zone");
-  if (note && elsewhere) note.textContent = note.dataset.elsewhere.replace("[own]", own.replaceAll("_", " "));
+  if (note && elsewhere) {
+    note.textContent = note.dataset.elsewhere.replace(here, called(here)).replace("[own]", called(own));
+  }
 
   // ── News without reloading ──
   // The page itself is asked for again: it is in every cache between us and the server, which answers 304 while nothing

@@ -24,7 +24,11 @@ def test_all_columns_fit_beside_the_menu_of_a_small_laptop_and_a_phone_reaches_t
     monkeypatch.setitem(os.environ, "DJANGO_ALLOW_ASYNC_UNSAFE", "1")
     start = timezone.now() - timedelta(hours=30)
     times = {"started_at": start, "published_at": start, "severity": "sev1"}
-    one = an_incident(make.plan(), start, title="Signing in to the merchant dashboard fails at times", **times)
+    plan = make.plan(make.channel(name="Text messages to everybody who asked for them"))
+    make.recipients(1)
+    make.published(make.incident().updates.get())
+    make.deliver()
+    one = an_incident(plan, start, title="Signing in to the merchant dashboard fails at times", **times)
     an_update(one, 1, start + timedelta(minutes=77))
     cookie = make.client(make.user(roles.MANAGERS, roles.ALL_COMPONENTS)).cookies[settings.SESSION_COOKIE_NAME].value
     with sync_playwright() as playwright:
@@ -37,6 +41,16 @@ def test_all_columns_fit_beside_the_menu_of_a_small_laptop_and_a_phone_reaches_t
         assert table.evaluate(hidden) == 0
         page.set_viewport_size({"width": 390, "height": 844})
         assert table.evaluate(hidden) > 0
+        channels = page.get_by_role("region", name="Reach by channel")
+        assert channels.evaluate(hidden) == 0
+        assert channels.get_by_role("row").nth(1).get_by_role("cell").all_inner_texts() == [
+            "1",
+            "1",
+            "0",
+            "0",
+            "0",
+            "100 %",
+        ]
         table.focus()
         page.keyboard.press("ArrowRight")
         page.wait_for_function("document.querySelector('.cp-incidents').parentElement.scrollLeft > 0")

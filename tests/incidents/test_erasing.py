@@ -10,7 +10,7 @@ from channels import erasing
 from channels.models import Batch, Channel, Delivery, Recipient, Suppression
 from channels.secrets import address_hash
 from feedback.models import SurveyAnswer
-from incidents import subscriber_import
+from incidents import confirming, subscriber_import, subscribing
 from incidents.models import Incident, SubscriptionRequest
 from tests import make
 
@@ -108,8 +108,50 @@ def test_the_address_stays_stopped_also_for_an_import(rosalind, before):
         )
     erasing.erase(rosalind, make.user())
     stop = Suppression.objects.get(address_hash=address_hash("email", ADDRESS))
-    assert (stop.reason, stop.detail) == (before or "manual", "Erased")
+    assert (stop.reason, stop.detail) == (before or "unsubscribed", "Erased")
     one = subscriber_import.keep(make.user(), "x.csv", f"address\n{ADDRESS}\n".encode(), "contract", date(2025, 1, 1))
     shown = subscriber_import.plan(one)
     assert subscriber_import.apply(one, shown.fingerprint).stopped == 1
     assert not Recipient.objects.filter(address=ADDRESS).exists()
+
+
+def subscribe_again() -> SubscriptionRequest:
+    """The same person, by themselves, on the status page."""
+    wanted = {"components": [], "groups": [], "least_severity": "sev4", "maintenance": True}
+    one = subscribing.ask("email", ADDRESS, wanted, "en", "UTC", ("Yes, write to me.", "en"), "192.0.2.1")
+    confirming.send(one.pk)
+    one.refresh_from_db()
+    return one
+
+
+@pytest.mark.parametrize("before", [None, "unsubscribed"])
+def test_who_was_erased_may_subscribe_again_and_the_request_records_what_ended(rosalind, before):
+    if before:
+        Suppression.objects.create(medium="email", address_hash=rosalind.address_hash, reason=before)
+    erasing.erase(rosalind, make.user())
+    one = subscribe_again()
+    assert one.outcome == "sent"
+    assert Suppression.objects.exists()  # asking is no proof
+    person = subscribing.confirm(one)
+    assert not Suppression.objects.exists()
+    one.refresh_from_db()
+    assert (one.wanted["lifted"]["reason"], one.wanted["lifted"]["detail"]) == ("unsubscribed", "Erased")
+    page = make.client(make.communications_manager()).get(f"/admin/channels/recipient/{person.pk}/change/")
+    assert "it ended when they confirmed" in page.content.decode()
+    assert make.incident().updates.get().reach().total == 1
+
+
+@pytest.mark.parametrize("before", ["bounced", "complained", "manual"])
+def test_who_was_stopped_for_another_reason_before_they_were_erased_stays_so(rosalind, before):
+    Suppression.objects.create(medium="email", address_hash=rosalind.address_hash, reason=before)
+    erasing.erase(rosalind, make.user())
+    assert subscribe_again().outcome == "suppressed"
+    assert Suppression.objects.get().reason == before
+
+
+def test_an_old_link_does_not_lift_what_erasing_stopped(rosalind):
+    old = subscribe_again()
+    erasing.erase(rosalind, make.user())
+    with pytest.raises(subscribing.Gone):
+        subscribing.confirm(old)
+    assert Suppression.objects.exists()

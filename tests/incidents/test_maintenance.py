@@ -266,6 +266,34 @@ def test_an_edit_voids_approval_and_release(planned, author, approver, start):
     assert begin.status == "draft"
 
 
+def test_a_release_from_before_a_rejection_lets_nothing_go(planned, author, approver, start):
+    announce(planned, author, approver)
+    begin = notice(planned, "in_progress").submit(author)
+    begin.approve(approver)
+    released = begin.approved_hash
+    begin.reject(approver, "Ask the night shift first.")
+    begin.submit(author)
+    assert begin.content_hash == released  # the same words again
+    only_approves = make.communications_manager()
+    only_approves.groups.set(only_approves.groups.filter(name=roles.ALL_COMPONENTS))
+    codenames = ["approve_incidentupdate", "view_incidentupdate"]
+    only_approves.user_permissions.set(Permission.objects.filter(codename__in=codenames))
+    begin.approve(type(only_approves).objects.get(pk=only_approves.pk))
+    assert begin.released_by is None
+    # Nor does the database take the old decision for a new one.
+    assert refused("UPDATE incidents_incidentupdate SET released_by_id=%s WHERE id=%s", approver.pk, begin.pk)
+    sweep(start)
+    assert "Nobody who may publish" in held(begin)
+
+
+def test_a_rejection_in_the_record_alone_voids_the_release(planned, author, approver):
+    begin = notice(planned, "in_progress").submit(author)
+    begin.approve(approver)
+    IncidentUpdate.objects.filter(pk=begin.pk).update(released_by=None)
+    begin.decisions.create(incident=planned, by=approver, verb="reject", content_hash=begin.approved_hash)
+    assert refused("UPDATE incidents_incidentupdate SET released_by_id=%s WHERE id=%s", approver.pk, begin.pk)
+
+
 def test_who_may_only_approve_does_not_let_it_go(planned, author):
     able = make.communications_manager()
     able.groups.set(able.groups.filter(name=roles.ALL_COMPONENTS))

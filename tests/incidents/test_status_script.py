@@ -46,8 +46,8 @@ def test_news_come_without_reloading_and_take_nothing_from_the_reader(page, live
     link.wait_for()
     assert page.locator("#news").inner_text() == ""
     zones = page.locator("#zone").inner_text()
-    assert "in your time zone, America/New York" in zones
-    assert "inside our messages are in Europe/Rome" in zones
+    assert "in your time zone, America/New York (Eastern Time);" in zones
+    assert "inside our messages are in Europe/Rome (Central European Time)." in zones
 
     ask(page)  # nothing new: nothing is touched
     page.evaluate("document.querySelector('#main h1').dataset.touched = 'no'")
@@ -114,3 +114,16 @@ def test_the_policy_lets_structured_data_be_and_no_word_runs(page, live_server):
         assert page.evaluate("window.refused") == []
     page.evaluate("document.head.append(Object.assign(document.createElement('script'), {text: 'window.owned = 1'}))")
     assert page.evaluate("window.refused") == ["script-src-elem"]  # the policy does refuse what is a script
+
+
+@pytest.mark.parametrize("zone", ["Europe/Berlin", "Europe/Rome"])
+def test_where_clocks_show_the_same_nothing_is_written_anew(page, live_server, zone):
+    newsroom()
+    told(make.component("Checkout"), title="Card payments fail")
+    there = page.context.browser.new_context(timezone_id=zone).new_page()
+    there.goto(live_server.url)
+    there.get_by_role("link", name="Card payments fail").wait_for()
+    assert there.locator("#zone").inner_text() == "Time zone: Europe/Rome"
+    shown = there.locator("#main time").all_inner_texts()
+    assert shown
+    assert all(text.endswith(("CET", "CEST")) for text in shown)

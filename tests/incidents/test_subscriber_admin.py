@@ -1,10 +1,12 @@
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
+import time_machine
 from django.contrib.admin.models import LogEntry
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.utils import timezone
 
+from channels import own_secrets
 from channels.models import Delivery, Recipient, Suppression
 from incidents import roles
 from incidents.models import SubscriberImport
@@ -139,6 +141,33 @@ def test_a_recipients_page_tells_what_was_sent_and_why_it_stopped(giulia, told, 
 
 
 QUERIES = 21
+
+
+def test_staff_see_whether_a_webhook_has_a_secret_of_its_own_and_never_the_secret(giulia, django_assert_num_queries):
+    at = "https://example.com/hook"
+    hook = Recipient.objects.create(medium="webhook", address=at, confirmed_at=timezone.now())
+    here = f"{LIST}{hook.pk}/change/"
+    giulia.get(here)
+    with django_assert_num_queries(20):  # one of them for the secrets, which the form does not load
+        assert "The channel's, as for all webhooks" in giulia.get(here).content.decode()
+    with time_machine.travel(datetime(2026, 3, 5, 13, 0, tzinfo=UTC), tick=False):
+        hook.renew_secret()
+        page = giulia.get(here).content.decode()
+        assert "Its own, made on 5 Mar 2026, 14:00." in page
+        assert "The one before signs as well until 6 Mar 2026, 14:00." in page
+        hook.renew_secret()
+        secrets = own_secrets.in_force(Recipient.objects.get(pk=hook.pk).signing)
+        page = giulia.get(here).content.decode()
+        assert not [secret for secret in secrets if secret and secret in page]
+    with time_machine.travel(datetime(2026, 3, 7, 13, 0, tzinfo=UTC), tick=False):
+        page = giulia.get(here).content.decode()
+        assert "Its own, made on 5 Mar 2026, 14:00." in page
+        assert "The one before" not in page
+    # Made before the time was kept.
+    Recipient.objects.filter(pk=hook.pk).update(signing={"secret": "whsec_x", "earlier": []})
+    assert "Its own." in giulia.get(here).content.decode()
+    mail = make.recipients(1)[0]
+    assert "Signing secret" not in giulia.get(f"{LIST}{mail.pk}/change/").content.decode()
 
 
 def test_titles_of_incidents_that_a_reader_may_not_see_are_not_told(told):
