@@ -2,7 +2,9 @@
 
 import json
 import time
+from collections.abc import Mapping
 from datetime import timedelta
+from typing import Any
 
 from django.conf import settings
 from django.template.loader import render_to_string
@@ -59,13 +61,18 @@ def _send(one: SubscriptionRequest) -> tuple[str, str]:
     stopped = Suppression.objects.filter(medium=one.medium, address_hash=one.address_hash).first()
     if stopped and stopped.reason != Suppression.Reason.UNSUBSCRIBED:
         return Outcome.SUPPRESSED, ""
+    try:
+        wanted = subscribing.agreed_to(one)
+    except subscribing.Gone:
+        return Outcome.FAILED, _("The private page lets this reader in no more, or shows nothing of what was chosen.")
     channel = delivery.way_to(one.medium)
     can = channel.capabilities if channel else None
     if channel is None or can is None:
         return Outcome.WAITING, ""
     person = subscribing.recipient_of(one)
-    known = person if person and person.confirmed_at and not stopped else None
-    parts = words(one, can.form, known)
+    # On a private page a subscriber asks for what their own page does not offer: that needs their yes like the first.
+    is_known = person and person.confirmed_at and not stopped and "page" not in wanted
+    parts = words(one, can.form, person if is_known else None, wanted)
     message = Message(parts, one.locale, f"subscription-{one.pk}", f"subscription-{one.pk}")
     keys = one.wanted.get("keys", {})
     secrets = own_secrets.in_force(person.signing) if person else ()
@@ -81,15 +88,20 @@ def _send(one: SubscriptionRequest) -> tuple[str, str]:
     return outcome, channel.mask(str(error))[:500]
 
 
-def words(one: SubscriptionRequest, form: str, known: Recipient | None) -> dict[str, str]:
-    """The parts of the message for a channel of this form; to a subscriber, that they are one already."""
+def words(
+    one: SubscriptionRequest, form: str, known: Recipient | None, wanted: Mapping[str, Any] | None = None
+) -> dict[str, str]:
+    """The parts of the message for a channel of this form; to a subscriber, that they are one already.
+
+    `wanted` is what is left of what was asked for.
+    """
     with translation.override(one.locale):
         context = {
             "organisation": settings.PORTAL_NAME,
             "site": settings.PORTAL_URL.partition("://")[2],
             "known": known,
             "url": links.manage_url(known.pk) if known else subscribing.confirm_url(one),
-            "wanted": in_words(one.wanted),
+            "wanted": in_words(wanted or one.wanted),
             "hours": SubscriptionRequest.OPEN_HOURS,
             "colour": rendering.STATE_COLOURS[ComponentStatus.MAINTENANCE],
             "locale": one.locale,
@@ -123,7 +135,7 @@ def _event(one: SubscriptionRequest, url: str, known: bool) -> str:
     return json.dumps(said, ensure_ascii=False)
 
 
-def in_words(wanted: dict) -> str:
+def in_words(wanted: Mapping[str, Any]) -> str:
     """“Payments and Search”, or “everything”, with what is left out; in the active language."""
     groups = ComponentGroup.objects.filter(pk__in=wanted["groups"])
     components = Component.objects.filter(pk__in=wanted["components"])

@@ -3,14 +3,14 @@
 Whoever asks learns nothing: the answer is the same and takes the same work whether an address is known or not.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
 from django.conf import settings
 from django.core import signing
 from django.db import transaction
-from django.db.models import Q, QuerySet
+from django.db.models import F, Q, QuerySet
 from django.utils import timezone
 
 from channels import links, own_secrets, queue
@@ -147,7 +147,7 @@ def confirm(one: SubscriptionRequest) -> Recipient:
             if person is None:
                 raise Gone
             return person
-        page = _page(me.wanted)
+        wanted = agreed_to(me)
         if person is None:
             person, _created = Recipient.objects.get_or_create(medium=me.medium, address=me.address)
         if me.medium == Medium.WEBHOOK and not person.confirmed_at:
@@ -157,15 +157,36 @@ def confirm(one: SubscriptionRequest) -> Recipient:
         person.locale, person.time_zone = me.locale, me.time_zone
         person.attributes |= me.wanted.pop("keys", {})
         person.save()
-        if page:
-            _subscribe_to_page(person, me.wanted, page)
+        lifted = _lift(me)
+        if "page" in wanted:
+            _subscribe_to_page(person, wanted, anew=bool(lifted))
         else:
-            _subscribe(person, me.wanted)
-        me.wanted |= _lift(me)
+            _subscribe(person, wanted)
+        me.wanted |= lifted
         me.address = ""
         me.save(update_fields=["confirmed_at", "address", "wanted"])
-        _close(person, SubscriptionRequest.objects.filter(pk__lt=me.pk))
+        _close(person, _of_same_page(me).filter(pk__lt=me.pk))
     return person
+
+
+def agreed_to(one: SubscriptionRequest) -> Mapping[str, Any]:
+    """What a yes brings now. Raises Gone if it was asked for on a private page that would not let the reader in any
+    more, or that shows nothing of it any more.
+    """
+    page = _page(one.wanted)
+    if page is None:
+        return one.wanted
+    left = list(page.components.filter(pk__in=one.wanted["components"]).values_list("pk", flat=True))
+    if not left:
+        raise Gone
+    return {**one.wanted, "components": left}
+
+
+def _of_same_page(one: SubscriptionRequest) -> QuerySet[SubscriptionRequest]:
+    """Of the public page, or of one private page: requests on another one say nothing of what was chosen here."""
+    if "page" in one.wanted:
+        return SubscriptionRequest.objects.filter(wanted__page=one.wanted["page"])
+    return SubscriptionRequest.objects.exclude(wanted__has_key="page")
 
 
 def _lift(one: SubscriptionRequest) -> dict[str, Any]:
@@ -186,6 +207,9 @@ def _lift(one: SubscriptionRequest) -> dict[str, Any]:
 def _close(person: Recipient, requests: QuerySet[SubscriptionRequest]) -> None:
     """What the owner of the address decided since stands: the links of earlier requests must not undo it."""
     mine = requests.filter(medium=person.medium, address_hash=person.address_hash, confirmed_at__isnull=True)
+    # What waits yet to be sent tells a subscriber that they are one; of a private page it would ask for a yes again.
+    waiting = mine.filter(outcome=Outcome.WAITING)
+    waiting.filter(wanted__has_key="page").update(outcome=Outcome.FAILED, address="")
     mine.exclude(outcome=Outcome.WAITING).update(address="")
 
 
@@ -214,14 +238,14 @@ def change(person: Recipient, wanted: Mapping[str, Any], locale: str, time_zone:
         me.locale, me.time_zone = locale, time_zone
         me.save(update_fields=["locale", "time_zone", "address_hash"])
         if "own" in wanted:
-            _give_up(me, wanted["own"])
+            _change_private(me, wanted)
         _subscribe(me, wanted)
         _close(me, SubscriptionRequest.objects.all())
 
 
 def wanted_by(person: Recipient) -> dict[str, Any]:
     """What they hear about, as in SubscriptionRequest.wanted, with "nothing" where they have no subscription at all."""
-    rows = list(person.subscriptions.order_by("component__private", "pk"))
+    rows = list(person.subscriptions.order_by(F("component__private").asc(nulls_first=True), "pk"))
     everything = any(row.component_id is None and row.group_id is None for row in rows)
     return {
         "components": [] if everything else [row.component_id for row in rows if row.component_id],
@@ -233,8 +257,9 @@ def wanted_by(person: Recipient) -> dict[str, Any]:
 
 
 def private_of(person: Recipient) -> list[Component]:
-    """Private components that they hear about."""
-    return list(Component.objects.filter(private=True, subscriptions__recipient=person).distinct())
+    """Components that they hear about and that private pages alone show."""
+    of_pages = Q(private=True) | Q(showcase=False, status_pages__isnull=False)
+    return list(Component.objects.filter(of_pages, subscriptions__recipient=person).distinct())
 
 
 def _page(wanted: Mapping[str, Any]) -> StatusPage | None:
@@ -247,23 +272,36 @@ def _page(wanted: Mapping[str, Any]) -> StatusPage | None:
     return page
 
 
-def _subscribe_to_page(person: Recipient, wanted: Mapping[str, Any], page: StatusPage) -> None:
-    """Of the page's components exactly these; whatever else they hear about stays."""
-    person.subscriptions.filter(component__in=page.components.all()).delete()
-    how = {"least_severity": wanted["least_severity"], "maintenance": wanted["maintenance"]}
-    chosen = page.components.filter(pk__in=wanted["components"])
-    Subscription.objects.bulk_create(Subscription(recipient=person, component=one, **how) for one in chosen)
+def _subscribe_to_page(person: Recipient, wanted: Mapping[str, Any], anew: bool) -> None:
+    """Of the page's components exactly these. Whatever else they hear about stays, but for who begins `anew` after
+    they had unsubscribed: they ask for this and not for what they left.
+    """
+    page = StatusPage.objects.get(uid=wanted["page"])
+    left = person.subscriptions.exclude(component__showcase=False) if anew else person.subscriptions.none()
+    (left | person.subscriptions.filter(component__in=page.components.all())).delete()
+    rows = [Subscription(recipient=person, component_id=one, **_how(wanted)) for one in wanted["components"]]
+    Subscription.objects.bulk_create(rows)
 
 
-def _give_up(person: Recipient, kept: Sequence[int]) -> None:
-    """Of private components they hear about these alone from now on; no new ones."""
-    person.subscriptions.filter(component__private=True).exclude(component__in=kept).delete()
+def _how(wanted: Mapping[str, Any]) -> dict[str, Any]:
+    return {"least_severity": wanted["least_severity"], "maintenance": wanted["maintenance"]}
+
+
+def _change_private(person: Recipient, wanted: Mapping[str, Any]) -> None:
+    """Of private components they hear about these alone from now on; no new ones. How, only if they changed that:
+    each page asks it anew, and theirs shows one answer for all.
+    """
+    before = _how(wanted_by(person))
+    private = person.subscriptions.filter(component__in=private_of(person))
+    private.exclude(component__in=wanted["own"]).delete()
+    if before != _how(wanted):
+        private.update(**_how(wanted))
 
 
 def _subscribe(person: Recipient, wanted: Mapping[str, Any]) -> None:
     """Exactly this from now on; what staff chose of components that are not public stays, as no page shows it."""
     person.subscriptions.exclude(Q(component__showcase=False) | Q(component__private=True)).delete()
-    how = {"least_severity": wanted["least_severity"], "maintenance": wanted["maintenance"]}
+    how = _how(wanted)
     components = Component.objects.public().filter(pk__in=wanted["components"])
     groups = ComponentGroup.objects.filter(pk__in=wanted["groups"])
     rows = [Subscription(recipient=person, component=one, **how) for one in components]

@@ -36,9 +36,10 @@ TYPES = {
     "png": "image/png",
     "jpg": "image/jpeg",
 }
-# What comes and goes: pages of incidents, and pictures by their content. Nothing else is ever removed.
+# What comes and goes: incidents, older pages of the archive, badges, pictures by content. Nothing else is removed.
 _GOES = re.compile(
-    r"([a-z]{2}(-[a-z]+)?/)?(incidents/[^/]+/(index\.html)?|badge/[^/]+\.svg)|pictures/[0-9a-f]{64}\.\w+"
+    r"([a-z]{2}(-[a-z]+)?/)?((incidents/[^/]+|history/\d+)/(index\.html)?|badge/[^/]+\.svg)"
+    r"|pictures/[0-9a-f]{64}\.\w+"
 )
 
 

@@ -12,16 +12,18 @@ import re
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from django.conf import settings
-from django.db.models import Count, Max
+from django.db.models import Max
 from django.urls import reverse
 from django.utils import timezone
 
-from incidents.models import OVER, Component
+from incidents.models import OVER, IncidentComponent
 
 from . import brand
 from .facts import RECENT, public, version
@@ -32,7 +34,7 @@ from .views import archive_pages
 log = logging.getLogger(__name__)
 
 FOLDER = "archive"
-_INDEX = "index.json"  # path → {"key", "pictures": [file name]} of what is there
+_INDEX = "index.json"  # path → {"key", "told", "pictures": [file name]} of what is there
 _COMPLETE = "complete"  # there while everything is
 PREFIXES = ("/incidents/", "/history/")
 _SHOWN = re.compile(rf"{PICTURES}([0-9a-f]{{64}}\.(?:png|jpg))".encode())
@@ -42,25 +44,34 @@ Index = dict[str, dict[str, Any]]
 # ── Which pages there should be ─────────────────────────────────────────────
 
 
-def wanted() -> dict[str, str]:
-    """Path → key of each page that a snapshot leaves out. A handful of queries, however many there are."""
-    looks = _looks()
+@dataclass(frozen=True)
+class Wanted:
+    """A page that should be there."""
+
+    key: str  # of all that it is rendered from
+    told: list[str]  # of each incident that it shows: a hash of what is public of it
+
+
+def wanted() -> dict[str, Wanted]:
+    """Path → each page that a snapshot leaves out. A handful of queries, however many there are."""
+    looks, hit = _looks(), _components()
     told = Max("updates__published_at")
-    facts = ("uid", "stage", "started_at", "resolved_at", "updated_at", "told")
+    facts = ("pk", "uid", "stage", "started_at", "resolved_at", "updated_at", "told")
     rows = list(public(EVERYBODY).annotate(told=told).values(*facts))
     packed = [months for [months] in archive_pages(EVERYBODY)] if rows else []
     since = timezone.now() - RECENT
     by_page: dict[int, list[str]] = {}
-    found: dict[str, str] = {}
+    found: dict[str, Wanted] = {}
     for row in rows:
         number = _page_of(row["started_at"], packed)
-        key = _hash(row["updated_at"], row["told"], looks)
-        by_page.setdefault(number, []).append(f"{row['uid']}{key}")
+        known = _hash(row["uid"], row["updated_at"], row["told"], hit.get(row["pk"]))
+        by_page.setdefault(number, []).append(known)
         recent = row["stage"] not in OVER or (row["resolved_at"] and row["resolved_at"] >= since)
         if number > 1 and not recent:
-            found[reverse("status-incident", args=[row["uid"]])] = key
+            found[reverse("status-incident", args=[row["uid"]])] = Wanted(_hash(known, looks), [known])
     for number in range(2, len(packed) + 1):
-        found[reverse("status-history", args=[number])] = _hash(packed, sorted(by_page.get(number, ())), looks)
+        listed = sorted(by_page.get(number, ()))
+        found[reverse("status-history", args=[number])] = Wanted(_hash(packed, listed, looks), listed)
     return found
 
 
@@ -71,11 +82,29 @@ def _page_of(started_at: datetime, packed: list[list[datetime]]) -> int:
     return len(packed)
 
 
+def _components() -> dict[int, list[tuple[Any, ...]]]:
+    """Key of an incident → what its page may say of the components that it hit."""
+    facts = ("component", "component__name", "component__private", "component__showcase", "component__position")
+    found: dict[int, list[tuple[Any, ...]]] = {}
+    for incident, *one in IncidentComponent.objects.order_by("pk").values_list("incident", *facts):
+        found.setdefault(incident, []).append(tuple(one))
+    return found
+
+
 def _looks() -> str:
     """What every page shows besides its own facts."""
-    components = Component.objects.aggregate(n=Count("pk"), at=Max("updated_at"))
     year = timezone.localdate().year
-    return _hash(settings.PORTAL_NAME, settings.PORTAL_URL, brand.logo(), brand.css(), year, components)
+    words = (settings.PORTAL_NAME, settings.PORTAL_URL, settings.TIME_ZONE, settings.LANGUAGES)
+    return _hash(_release(), *words, brand.logo(), brand.css(), year)
+
+
+@cache
+def _release() -> str:
+    """A hash of what renders the pages: an upgrade may change how each of them looks."""
+    here = Path(__file__).parent
+    files = [*here.glob("*.py"), *Path(settings.BASE_DIR).glob("templates/statuspage/*")]
+    files += Path(settings.BASE_DIR).glob("locale/*/LC_MESSAGES/django.mo")
+    return _hash(*(hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(files)))
 
 
 def _hash(*facts: Any) -> str:
@@ -109,21 +138,30 @@ def is_complete(directory: Path) -> bool:
 
 def _bring_up_to_date(folder: Path, end: float) -> bool:
     should, there = wanted(), _read_index(folder)
-    now = {path: one for path, one in there.items() if path in should}
-    for path in there.keys() - now.keys():
-        for one in _addresses(path):
-            _file(folder, one).unlink(missing_ok=True)
+    public_now = {one for page in should.values() for one in page.told}
+    # What merely looks old stays until its turn comes. What tells of something that is public no more, or otherwise
+    # now, is gone at once: whoever asks meanwhile is answered by Django.
+    now = {path: one for path, one in there.items() if path in should and public_now.issuperset(one["told"])}
+    _remove_others(folder, now)
     complete = True
-    for path, key in should.items():
-        if path in now and now[path]["key"] == key:
+    for path, page in should.items():
+        if path in now and now[path]["key"] == page.key:
             continue
         if time.monotonic() > end:
             complete = False
             break
-        now[path] = {"key": key, "pictures": _render(path, folder)}
+        now[path] = {"key": page.key, "told": page.told, "pictures": _render(path, folder)}
     if now != there:
         replace(folder / _INDEX, json.dumps(now).encode())
     return complete
+
+
+def _remove_others(folder: Path, index: Index) -> None:
+    """Remove files that the index does not know, also those that a crash left behind."""
+    known = {_INDEX, *(_file(folder, one).name for path in index for one in _addresses(path))}
+    for path in folder.glob("*.json"):
+        if path.name not in known:
+            path.unlink(missing_ok=True)
 
 
 def _render(path: str, folder: Path) -> list[str]:
@@ -144,8 +182,10 @@ def _render(path: str, folder: Path) -> list[str]:
 
 
 def _read_index(folder: Path) -> Index:
+    """Nothing where there is none that can be read, or one of an earlier release."""
     with suppress(OSError, ValueError):
-        return json.loads((folder / _INDEX).read_bytes())
+        index = json.loads((folder / _INDEX).read_bytes())
+        return {path: one for path, one in index.items() if "told" in one}
     return {}
 
 

@@ -11,12 +11,13 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qs
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
@@ -107,6 +108,7 @@ class LivePage:
         self.file, self.checked = str(self.directory / snapshot.FILE), str(self.directory / snapshot.CHECKED)
         self.keeper: Keeper | None = None
         self.loaded: Loaded | None = None
+        self.away_until = 0.0  # on the monotonic clock; the database did not answer just now
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         if environ["REQUEST_METHOD"] not in ("GET", "HEAD") or _wants_https(environ):
@@ -114,29 +116,47 @@ class LivePage:
         path = environ.get("PATH_INFO", "")
         if path.startswith(snapshot.PICTURES):
             return self._picture(path, environ, start_response)
-        addresses, exact = _addresses(path, environ.get("QUERY_STRING", ""), environ.get("HTTP_ACCEPT_LANGUAGE", ""))
         keeper = self._keeper()
+        if path.startswith(PRIVATE):
+            return self._private(path, environ, start_response)
+        addresses, exact = _addresses(path, environ.get("QUERY_STRING", ""), environ.get("HTTP_ACCEPT_LANGUAGE", ""))
         page = self._page(addresses)
         if page and page.noted and not keeper.looked.is_set():  # the first request after a start: a look is under way
             keeper.looked.wait(PATIENCE)
             page = self._page(addresses)
         # While the database is away, a feed with all components is better than none.
-        if page is None and path.startswith(PRIVATE):
-            page = self._private(path, environ)
         if page is None or not (exact or page.noted):
             return self.application(environ, start_response)
         return _answer(page, environ, start_response)
 
-    def _private(self, path: str, environ: WSGIEnvironment) -> Ready | None:
-        """A private page that a link opens, while nobody can look into the database."""
-        checked = _modified(self.checked)
-        if checked is None or abs(time.time() - checked) <= UNSURE:
-            return None
+    def _private(self, path: str, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        """A private page as Django answers it: a link may be withdrawn at any moment, which only the database knows.
+
+        Where that is away, what a link opens is answered from what is kept, for UNSURE seconds without asking again.
+        """
+        if time.monotonic() < self.away_until and (page := self._kept_private(path, environ)):
+            return _answer(page, environ, start_response)
+        said: list[Any] = []
+
+        def begin(*given: Any) -> Callable[[bytes], object]:
+            said[:] = given
+            return said.append  # as WSGI asks for; Django writes nothing by it
+
+        answer = self.application(environ, begin)
+        if str(said[0]).startswith("503") and (page := self._kept_private(path, environ)):
+            self.away_until = time.monotonic() + UNSURE
+            getattr(answer, "close", lambda: None)()
+            return _answer(page, environ, start_response)
+        start_response(*said)
+        return answer
+
+    def _kept_private(self, path: str, environ: WSGIEnvironment) -> Ready | None:
         language, asked = _reader(environ.get("QUERY_STRING", ""), environ.get("HTTP_ACCEPT_LANGUAGE", ""))
-        page = private_copies.read(self.directory, path, language, asked)
-        if page is None:
+        found = private_copies.read(self.directory, path, language, asked)
+        if found is None:
             return None
-        at, old = datetime.fromtimestamp(checked, UTC), time.time() - checked > snapshot.OLD
+        page, at = found
+        old = time.time() - at.timestamp() > snapshot.OLD
         return _ready(page, snapshot.with_note(page, at, old), noted=True)
 
     def _keeper(self) -> "Keeper":
@@ -316,18 +336,25 @@ def look(directory: Path, at_once: bool = False) -> bool:
             return False
         began = time.time()
         now = version()
-        path = directory / snapshot.FILE
-        changed = False
         try:
-            taken = snapshot.read_head(path)
-        except (OSError, ValueError):
-            taken = None
-        if taken is None or taken.version != now or began - taken.at.timestamp() > RENEW:
-            snapshot.save(snapshot.take(now), directory)
-            changed = True
-        checked.touch()
-        os.utime(checked, (began, began))
-        if changed or not archive.is_complete(directory):
-            archive.refresh(directory, ARCHIVING)
-        private_copies.refresh(directory, now, ARCHIVING)
+            _bring_up_to_date(directory, now, began)
+        finally:  # also where the public page cannot be rendered: a link may have been withdrawn
+            private_copies.refresh(directory, now, began, ARCHIVING)
     return True
+
+
+def _bring_up_to_date(directory: Path, now: str, began: float) -> None:
+    """The public page. `now` is facts.version(), asked for at the moment `began`."""
+    changed = False
+    try:
+        taken = snapshot.read_head(directory / snapshot.FILE)
+    except (OSError, ValueError):
+        taken = None
+    if taken is None or taken.version != now or began - taken.at.timestamp() > RENEW:
+        snapshot.save(snapshot.take(now), directory)
+        changed = True
+    checked = directory / snapshot.CHECKED
+    checked.touch()
+    os.utime(checked, (began, began))
+    if changed or not archive.is_complete(directory):
+        archive.refresh(directory, ARCHIVING)

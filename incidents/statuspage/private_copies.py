@@ -8,10 +8,11 @@ was known of the page last: one that was withdrawn while nobody could know of it
 import hashlib
 import json
 import logging
+import os
 import re
 import time
 from contextlib import suppress
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from .views import archive, archive_pages
 log = logging.getLogger(__name__)
 
 FOLDER = "private"
+_CHECKED = "checked"  # touched whenever all pages are known to be true
 _PATH = re.compile(r"/private/([^/]*:[^/]*)(/.*)")
 _KEY = "{the-key-of-the-reader}"  # stands where a link does
 
@@ -36,9 +38,10 @@ _KEY = "{the-key-of-the-reader}"  # stands where a link does
 # ── Keep ────────────────────────────────────────────────────────────────────
 
 
-def refresh(directory: Path, known: str, seconds: float = float("inf")) -> bool:
-    """Render pages whose facts have changed, for so long; whether all are there then. `known` is facts.version().
+def refresh(directory: Path, known: str, at: float, seconds: float = float("inf")) -> bool:
+    """Render pages whose facts have changed, for so long; whether all are there then.
 
+    `known` is facts.version(), asked for at the moment `at` (seconds since 1970).
     Raises what the database or the disk says.
     """
     folder, end = directory / FOLDER, time.monotonic() + seconds
@@ -46,24 +49,39 @@ def refresh(directory: Path, known: str, seconds: float = float("inf")) -> bool:
     if not pages and not folder.exists():
         return True
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    for path in folder.glob("*.json"):
-        if path.stem not in pages:
-            path.unlink(missing_ok=True)
-    for uid, page in pages.items():
-        facts = _facts(page, known)
-        path = folder / f"{uid}.json"
-        if (kept := _load(path)) and kept["facts"] == facts:
-            continue
+    heads = _close(folder, pages)
+    due = [uid for uid, page in pages.items() if heads.get(uid, {}).get("facts") != _facts(page, known)]
+    due.sort(key=lambda uid: heads.get(uid, {}).get("at", 0.0))  # what waits longest comes first
+    for uid in due:
         if time.monotonic() > end:
             return False
-        try:
-            pages_of = _render(page)
-        except RuntimeError as error:
-            log.error("the private page %s is not kept for when the database is away: %s", uid, error)
-            pages_of = {}
-        replace(path, json.dumps({"facts": facts, "link_version": page.link_version, "pages": pages_of}).encode())
-        path.chmod(0o600)
+        _keep(folder, pages[uid], _facts(pages[uid], known), at)
+    (folder / _CHECKED).touch(mode=0o600)
+    os.utime(folder / _CHECKED, (at, at))
     return True
+
+
+def _close(folder: Path, pages: dict[str, StatusPage]) -> dict[str, Any]:
+    """Remove at once what its readers must not see any more; what is known of the other pages."""
+    heads = {}
+    for path in folder.glob("*.json"):
+        page, head = pages.get(path.stem), _head(path)
+        if page and head and [head["link_version"], head["shown"]] == [page.link_version, _shown(page)]:
+            heads[path.stem] = head
+        else:
+            path.unlink(missing_ok=True)
+    return heads
+
+
+def _keep(folder: Path, page: StatusPage, facts: str, at: float) -> None:
+    try:
+        rows = _render(page)
+    except RuntimeError as error:
+        log.error("the private page %s is not kept for when the database is away: %s", page.uid, error)
+        rows = []
+    head = {"facts": facts, "at": at, "link_version": page.link_version, "shown": _shown(page)}
+    lines = "".join(f"{json.dumps(one)}\n" for one in (head, *rows))
+    replace(folder / f"{page.uid}.json", lines.encode(), mode=0o600)
 
 
 def _pages() -> dict[str, StatusPage]:
@@ -71,14 +89,18 @@ def _pages() -> dict[str, StatusPage]:
     return {page.uid: page for page in on}
 
 
+def _shown(page: StatusPage) -> list[int]:
+    return sorted(one.pk for one in page.components.all())
+
+
 def _facts(page: StatusPage, known: str) -> str:
     """Changes whenever the page does."""
-    shown = sorted(one.pk for one in page.components.all())
-    facts = [known, page.name, page.link_version, shown, timezone.localdate().isoformat()]
+    facts = [known, page.name, page.link_version, _shown(page), timezone.localdate().isoformat()]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 
-def _render(page: StatusPage) -> dict[str, Any]:
+def _render(page: StatusPage) -> list[list[Any]]:
+    """[address below the page, headers, body, language] of each page. Raises RuntimeError if one cannot be rendered."""
     key = page.key(timezone.now() + timedelta(minutes=2))  # should it stand anywhere by mistake, it opens nothing
     scope = scope_of(page, key)
     past = archive(scope, archive_pages(scope).get_page(1).object_list)
@@ -89,35 +111,60 @@ def _render(page: StatusPage) -> dict[str, Any]:
     # Not the calendar: its lines are folded, also within a link.
     for path in [f"/api/v2/{name}.json" for name in api.DOCUMENTS] + [f"/history.{kind}" for kind in feeds.FEEDS]:
         found[address(f"{scope.base}{path}")] = page_at(f"{scope.base}{path}")
-    kept = {}
-    for where, one in found.items():
-        body = one.body.decode().replace(key, _KEY)
-        if key.rpartition(":")[2] in body:  # written in another way than we know: better no page than a stranger's link
-            raise RuntimeError(f"{where.removeprefix(scope.base)} of a private page holds the link that it was read by")
-        kept[where.removeprefix(scope.base)] = [one.headers, body, one.language]
-    return kept
+    return [_without(key, where.removeprefix(scope.base), one) for where, one in found.items()]
 
 
-def _load(path: Path) -> dict[str, Any] | None:
-    with suppress(OSError, ValueError):
-        return json.loads(path.read_bytes())
-    return None
+def _without(key: str, where: str, page: Page) -> list[Any]:
+    headers = [one for one in page.headers if one[0] not in ("ETag", "Content-Length")]
+    body = page.body.decode().replace(key, _KEY)
+    signature = key.rpartition(":")[2]
+    if signature in f"{headers}{body}":  # written in another way than we know: better no page than a stranger's link
+        raise RuntimeError(f"{where} of a private page holds the link that it was read by")
+    return [where, headers, body, page.language]
 
 
 # ── Read ────────────────────────────────────────────────────────────────────
 
 
-def read(directory: Path, path: str, language: str, asked: bool) -> Page | None:
-    """The page at the path of a link that opens it, as it was known last; None if it does not, or there is none."""
+def read(directory: Path, path: str, language: str, asked: bool) -> tuple[Page, datetime] | None:
+    """The page at the path of a link that opens it, and when it was last known to be true.
+
+    None if it does not open it, or there is none.
+    """
     match = _PATH.fullmatch(path)
     if match is None or (uid := StatusPage.uid_of(match[1])) is None:
         return None
-    kept = _load(directory / FOLDER / f"{uid}.json")
-    if kept is None or not StatusPage.opens(match[1], uid, kept["link_version"]):
+    file = directory / FOLDER / f"{uid}.json"
+    head = _head(file)
+    if head is None or not StatusPage.opens(match[1], uid, head["link_version"]):
         return None
-    for where in (address(match[2], language, asked), address(match[2])):
-        if where in kept["pages"]:
-            headers, body, of_language = kept["pages"][where]
-            headers = [(name, value) for name, value in headers if name not in ("ETag", "Content-Length")]
-            return Page(headers, body.replace(_KEY, match[1]).encode(), of_language)
+    found = _row(file, address(match[2], language, asked)) or _row(file, address(match[2]))
+    if found is None:
+        return None
+    _where, headers, body, of_language = found
+    page = Page([(name, value) for name, value in headers], body.replace(_KEY, match[1]).encode(), of_language)
+    return page, datetime.fromtimestamp(max(head["at"], _checked(directory / FOLDER)), UTC)
+
+
+def _checked(folder: Path) -> float:
+    with suppress(OSError):
+        return (folder / _CHECKED).stat().st_mtime
+    return 0.0
+
+
+def _head(path: Path) -> dict[str, Any] | None:
+    """The first line of a file; None if it is none of ours, or of an earlier release."""
+    with suppress(OSError, ValueError), path.open(encoding="utf-8") as file:
+        head = json.loads(file.readline())
+        return head if "shown" in head else None
+    return None
+
+
+def _row(path: Path, where: str) -> list[Any] | None:
+    """One page of a file, without reading the others as JSON."""
+    begins = json.dumps([where])[:-1] + ","
+    with suppress(OSError, ValueError), path.open(encoding="utf-8") as file:
+        for line in file:
+            if line.startswith(begins):
+                return json.loads(line)
     return None

@@ -281,7 +281,7 @@ def with_note(page: Page, at: datetime, old: bool) -> bytes:
     return _NOTE.sub(lambda found: found[2].replace(b"{at}", moment) if bool(found[1]) is old else b"", page.body)
 
 
-def replace(path: Path, content: bytes) -> None:
+def replace(path: Path, content: bytes, mode: int = 0o644) -> None:
     """Write a file at once, so that nobody ever reads half of it; one that says this already is left alone."""
     if path.is_file() and path.read_bytes() == content:
         return
@@ -290,7 +290,7 @@ def replace(path: Path, content: bytes) -> None:
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
-        os.chmod(unfinished, 0o644)  # a web server of another user reads it
+        os.chmod(unfinished, mode)  # by default a web server of another user reads it
         os.replace(unfinished, path)
     except BaseException:
         Path(unfinished).unlink(missing_ok=True)

@@ -46,7 +46,8 @@ class TooLong(Exception):
 def private_page(view: View) -> View:
     """In the reader's language; not to be stored, indexed or handed on; and in words whatever goes wrong."""
 
-    # No cookie is read: a forged request can do nothing that its author could not do without the reader's browser.
+    # No cookie is read, but on a private page with a login, whose form has a stamp for its reader (subscribe_forms.py).
+    # Elsewhere a forged request can do nothing that its author could not do without the reader's browser.
     @csrf_exempt
     @wraps(view)
     def wrapper(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
@@ -208,7 +209,7 @@ def confirm(request: HttpRequest, token: str) -> HttpResponse:
             return _see(links.manage_url(person.pk).removeprefix(settings.PORTAL_URL), request, done="confirmed")
         context = {
             "shown": veiled(one.address),
-            "wanted": confirming.in_words(one.wanted),
+            "wanted": confirming.in_words(subscribing.agreed_to(one)),
             "wording": one.wording,
             "signed": one.medium == Medium.WEBHOOK,
         }

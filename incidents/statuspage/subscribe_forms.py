@@ -198,10 +198,17 @@ def _sized(data: Mapping[str, Any], name: str, size: int) -> bool:
         return False
 
 
-def _is_quick(stamp: str) -> bool:
+def _salt(scope: Scope) -> str:
+    """Who reads a page by login sends a cookie: a form of theirs carries a stamp that was made for them alone, so that
+    nobody else's page can send it in their name.
+    """
+    return f"{FORM_SALT}.{scope.page}.{scope.let_in['user']}" if "user" in scope.let_in else FORM_SALT
+
+
+def _is_quick(stamp: str, salt: str) -> bool:
     """Whether a good stamp is younger than a person takes, and not of the page that asks to press again."""
     try:
-        return signing.loads(stamp, salt=FORM_SALT, max_age=MIN_AGE) != AGAIN
+        return signing.loads(stamp, salt=salt, max_age=MIN_AGE) != AGAIN
     except signing.SignatureExpired:
         return False
 
@@ -241,13 +248,13 @@ class SubscribeForm(ChoiceForm):
         )
         self.hints = [str(HINTS[Medium(one)]) for one in media]
         # Whoever presses the button again is no program that fills in what it meets: no time is asked of them.
-        self.new_stamp = links.signed(FORM_SALT, AGAIN if self.is_bound else "form")
+        self.new_stamp = links.signed(_salt(self.scope), AGAIN if self.is_bound else "form")
 
     def clean_stamp(self) -> str:
         """Raises ValidationError for what no page of ours sent, or not today."""
         stamp = self.cleaned_data["stamp"]
         try:
-            signing.loads(stamp, salt=FORM_SALT, max_age=MAX_AGE)
+            signing.loads(stamp, salt=_salt(self.scope), max_age=MAX_AGE)
         except (signing.BadSignature, ValueError):
             raise forms.ValidationError(_("This page was open for too long. Please press the button again.")) from None
         return stamp
@@ -261,7 +268,7 @@ class SubscribeForm(ChoiceForm):
                 self.add_error("address", str(error))
         if data.get("medium") == Medium.WEBPUSH and not (_sized(data, "p256dh", 65) and _sized(data, "auth", 16)):
             self.add_error("medium", _("This browser gave no usable keys. Try again, or choose another way."))
-        if not self.errors and _is_quick(data["stamp"]):
+        if not self.errors and _is_quick(data["stamp"], _salt(self.scope)):
             text = _(
                 "Please press the button once more. It went so fast that we want to be sure that you are not a robot; "
                 "all you wrote is still here."

@@ -102,7 +102,42 @@ def test_only_what_changed_is_rendered_again(old, web, monkeypatch):
     rendered.clear()
     make.component("A new component")
     archive.refresh(web.directory)
+    assert rendered == []  # none of these pages names it
+    monkeypatch.setattr(archive, "_release", lambda: "the next one")
+    archive.refresh(web.directory)
     assert len(rendered) == len(archive.wanted()) == 3 + 2 + 2
+
+
+def test_what_tells_of_what_became_private_is_gone_before_anything_is_rendered(old, web):
+    cluster = make.component("Acme cluster")
+    old[0].incident_components.create(component=cluster)
+    archive.refresh(web.directory)
+    where = f"/incidents/{old[0].uid}/"
+    assert "Acme cluster" in web.get(where).text
+    Component.objects.filter(pk=cluster.pk).update(private=True)
+    archive.refresh(web.directory, seconds=-1)
+    assert web.get(where).body == b"beyond"
+    assert web.get("/history/3/").body == b"beyond"
+    assert "Search was slow, 2-0" in web.get("/history/2/").text
+    archive.refresh(web.directory)
+    assert "Acme cluster" not in web.get(where).text
+
+
+def test_what_only_looks_old_stays_until_its_turn_comes(old, web, monkeypatch):
+    archive.refresh(web.directory)
+    monkeypatch.setattr(archive, "_release", lambda: "the next one")
+    assert not archive.refresh(web.directory, seconds=-1)
+    assert "Search was slow, 3-0" in web.get("/history/3/").text
+
+
+def test_a_file_that_no_index_knows_is_removed(old, web):
+    archive.refresh(web.directory)
+    where = snapshot.address(f"/incidents/{old[0].uid}/", "en")
+    assert archive.read(web.directory, where)
+    folder = web.directory / archive.FOLDER
+    (folder / "index.json").unlink()  # as after a crash between a page and the index
+    archive.refresh(web.directory, seconds=-1)
+    assert archive.read(web.directory, where) is None
 
 
 def test_what_is_public_no_more_is_gone(old, web):

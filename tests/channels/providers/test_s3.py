@@ -93,6 +93,7 @@ def test_doing_it_again_writes_only_what_is_not_as_it_should_be(page, bucket):
 
 
 def test_pages_that_are_gone_go_and_what_is_not_ours_stays(page, bucket):
+    Facts.files = [*Facts.files, ("history/12/index.html", b"old"), ("it/history/12/index.html", b"old")]
     send(page)
     bucket.put_object(Bucket="status", Key="pages/robots.txt", Body=b"theirs")
     Facts.files = [("index.html", b"<h1>2</h1>")]
