@@ -663,6 +663,17 @@ def send_own(channel: Channel, message: Message, addressee: Addressee) -> Outcom
     return outcome
 
 
+def fate(outcome: Outcome) -> str:
+    """What became of a message of the portal itself: "sent"; "waiting" if it surely was not and may be tried again;
+    "unknown" if it perhaps was; "failed".
+    """
+    if outcome.error is None:
+        return "sent"
+    if isinstance(outcome.error, Transient | Throttled):
+        return "waiting"
+    return "unknown" if isinstance(outcome.error, Uncertain) else "failed"
+
+
 def _test_message(channel: Channel, address: str) -> tuple[Message, list[Addressee]]:
     text = _("This is a test of the channel “%(channel)s”. No action is needed.") % {"channel": channel.name}
     subject = _("Test of %(channel)s") % {"channel": channel.name}

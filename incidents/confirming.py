@@ -13,7 +13,6 @@ from django.utils.text import get_text_list
 from django.utils.translation import gettext as _
 
 from channels import delivery, links, own_secrets
-from channels.errors import Throttled, Transient, Uncertain
 from channels.models import Recipient, Suppression
 from channels.providers.base import Addressee, Message
 
@@ -77,15 +76,8 @@ def _send(one: SubscriptionRequest) -> tuple[str, str]:
     keys = one.wanted.get("keys", {})
     secrets = own_secrets.in_force(person.signing) if person else ()
     addressee = Addressee(one.address, key=f"subscription-{one.pk}", attributes=keys, secrets=secrets)
-    error = delivery.send_own(channel, message, addressee).error
-    if error is None:
-        return Outcome.SENT, ""
-    outcome = Outcome.FAILED
-    if isinstance(error, Transient | Throttled):
-        outcome = Outcome.WAITING
-    elif isinstance(error, Uncertain):
-        outcome = Outcome.UNKNOWN
-    return outcome, channel.mask(str(error))[:500]
+    outcome = delivery.send_own(channel, message, addressee)
+    return delivery.fate(outcome), channel.mask(str(outcome.error or ""))[:500]
 
 
 def words(

@@ -10,6 +10,7 @@ from django.db.models import Max
 from django.utils import timezone, translation
 from django.utils.translation import gettext as _
 
+from channels.models import Channel
 from channels.progress import progress_of
 
 from . import rendering
@@ -227,6 +228,22 @@ def segments(incident: Incident, stage: str) -> list[AudienceSegment]:
     if last:
         return list(last.segments.all())
     return plan.segments(stage) if plan else []
+
+
+def ways_at(
+    update: IncidentUpdate, stage: str, channels: list[Channel], segments_now: list[AudienceSegment]
+) -> tuple[list[Channel], list[AudienceSegment]]:
+    """Channels and segments of a draft that moves to another stage: the plan's for that one, where those of the plan
+    for the stage before stand untouched; what a person chose stays.
+    """
+    plan = update.incident.plan_version
+    if plan is None or stage == update.stage:
+        return channels, segments_now
+    if set(channels) == set(plan.channels(update.stage)):
+        channels = plan.channels(stage)
+    if set(segments_now) == set(segments(update.incident, update.stage)):
+        segments_now = segments(update.incident, stage)
+    return channels, segments_now
 
 
 def goes_where_planned(update: IncidentUpdate) -> bool:

@@ -12,9 +12,9 @@ from django.conf import settings
 from django.db import transaction
 from django.template.loader import render_to_string
 from django.utils import timezone, translation
+from django.utils.translation import gettext as _
 
 from channels import delivery, queue
-from channels.errors import Throttled, Transient, Uncertain
 from channels.models import Channel, Medium
 from channels.providers.base import Addressee, Message
 
@@ -116,21 +116,14 @@ def _send(one: StaffNotice) -> tuple[str, str]:
     """What became of it, and the provider's word for that."""
     channel, address = _way(one)
     if channel is None or not address:
-        return Outcome.WAITING, "no channel that is on carries this"
+        return Outcome.WAITING, _("No channel that is on carries this.")
     can = channel.capabilities
     if can is None or (can.broadcast and can.public):
-        return Outcome.FAILED, "customers read this channel"
+        return Outcome.FAILED, _("Customers read this channel.")
     key = f"staff-{one.pk}"
     message = Message(_parts(one, can.form), one.locale, f"staff-{one.incident.thread}", key)
-    error = delivery.send_own(channel, message, Addressee(address, key=key)).error
-    if error is None:
-        return Outcome.SENT, ""
-    outcome = Outcome.FAILED
-    if isinstance(error, Transient | Throttled):
-        outcome = Outcome.WAITING
-    elif isinstance(error, Uncertain):
-        outcome = Outcome.UNKNOWN
-    return outcome, channel.mask(str(error))[:500]
+    outcome = delivery.send_own(channel, message, Addressee(address, key=key))
+    return delivery.fate(outcome), channel.mask(str(outcome.error or ""))[:500]
 
 
 def _way(one: StaffNotice) -> tuple[Channel | None, str]:

@@ -15,7 +15,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from channels.models import Channel
-from incidents import approving, rendering
+from incidents import approving, declaring, rendering
 from incidents.checker import Finding, check
 from incidents.errors import Problem, Refused, WrongState
 from incidents.forms import ComposeForm, PictureForm
@@ -100,14 +100,9 @@ def _act(
     if do in ("template", "template_confirmed"):
         if do == "template" and not _pristine(form):
             return page(admin, request, update, form, confirm_template=True)
-        rendering.use_template(
-            update,
-            request.user,
-            version,
-            channels=form.typed_channels(),
-            segments=form.typed_segments(),
-            **form.facts(),
-        )
+        facts = form.facts()
+        channels, segments = declaring.ways_at(update, facts["stage"], form.typed_channels(), form.typed_segments())
+        rendering.use_template(update, request.user, version, channels=channels, segments=segments, **facts)
         messages.success(request, _("These are the words of the template for %s.") % update.get_stage_display())
         return HttpResponseRedirect(url("compose", update))
     before = update.status

@@ -51,16 +51,20 @@ class PlanRoleInline(TabularInline):
         return super().formfield_for_foreignkey(db_field, request, **kwargs)
 
 
-class PlanForm(forms.ModelForm):
-    """Severities and languages as boxes to tick; the first language of the stored list is the default."""
-
-    severities = forms.MultipleChoiceField(
+def severities_field() -> forms.MultipleChoiceField:
+    return forms.MultipleChoiceField(
         label=gettext_lazy("Severities"),
         choices=Severity.choices,
         required=False,
         widget=UnfoldAdminCheckboxSelectMultipleWidget,
         help_text=gettext_lazy("None ticked: all."),
     )
+
+
+class PlanForm(forms.ModelForm):
+    """Severities and languages as boxes to tick; the first language of the stored list is the default."""
+
+    severities = severities_field()
     locales = forms.MultipleChoiceField(
         label=gettext_lazy("Languages"),
         choices=settings.LANGUAGES,
@@ -177,13 +181,7 @@ class PlanStageInline(PartOfPlan, StackedInline):
 
 
 class ApprovalRuleForm(forms.ModelForm):
-    severities = forms.MultipleChoiceField(
-        label=gettext_lazy("Severities"),
-        choices=Severity.choices,
-        required=False,
-        widget=UnfoldAdminCheckboxSelectMultipleWidget,
-        help_text=gettext_lazy("None ticked: all."),
-    )
+    severities = severities_field()
 
     class Meta:
         model = ApprovalRule

@@ -218,7 +218,7 @@ def _page(
     update.steps = decisions  # type: ignore[attr-defined]
     may_approve = update.may("approve", user)
     counts = may_approve and not wrote and (not in_review or approving.counts(update, user))
-    can_break = in_review and user.has_perm("incidents.break_glass") and update.may("publish", user)
+    last_needed = not in_review or approving.missing(update) <= 1
     comment = request.POST.get("comment", "")
     uncommented = isinstance(error, Refused) and request.POST.get("decision") == "reject" and not comment.strip()
     page = {
@@ -251,26 +251,22 @@ def _page(
         "can_decide": in_review and counts,
         # Whoever comes by a link in a message was asked about other words than these.
         "other_words": bool(request.GET.get("asked")) and request.GET["asked"] != update.content_hash,
-        "asks": approving.in_words(update) if in_review else "",
-        "approved_so_far": approving.approvals(update) if in_review else [],
-        "last_needed": in_review and approving.missing(update) <= 1,
-        "can_break_glass": can_break and not counts,
-        "broke": _last(decisions, Decision.Verb.GLASS) if update.waiver == Decision.Verb.GLASS else None,
-        "glass_seen": _last(decisions, Decision.Verb.GLASS_SEEN),
-        "can_close_glass": update.glass_is_open and _may_close_glass(update, user, decisions),
+        **(_approvals(update) if in_review else {}),
+        "last_needed": last_needed,
+        **_glass(update, user, decisions, counts),
         "can_send_back": approved and may_approve,
         "can_publish": approved and update.may("publish", user),
         "label": maintenance.label(update),
         "next_notice": maintenance.next_notice(update, user),
         "goes_out": maintenance.goes_out(update, user),
-        "by_itself": maintenance.will_go(update, user) and (not in_review or approving.missing(update) <= 1),
+        "by_itself": maintenance.will_go(update, user) and last_needed,
         "why_waits": glance.why_waits(update),
         "can_release": approved
         and update.publish_at
         and not (update.released_by_id or glance.why_waits(update))
         and update.publish_at > timezone.now()
         and update.may("publish", user),
-        "may_publish": update.may("publish", user) and (not in_review or approving.missing(update) <= 1),
+        "may_publish": update.may("publish", user) and last_needed,
         "can_edit": update.status in IncidentUpdate.PENDING and update.may("write", user),
         "wrote": wrote,
         "approvers": approvers_in_words(update) if in_review and not counts else "",
@@ -280,6 +276,22 @@ def _page(
         "seen_hash": update.content_hash,
     }
     return render(request, f"{FOLDER}/review.html", page, status=error.status if error else 200)
+
+
+def _approvals(update: IncidentUpdate) -> dict[str, Any]:
+    """What the plan asks for, and who gave it so far."""
+    return {"asks": approving.in_words(update), "approved_so_far": approving.approvals(update)}
+
+
+def _glass(update: IncidentUpdate, user: Any, decisions: list[Decision], counts: bool) -> dict[str, Any]:
+    """Whether this person may send it alone, and what is known of whoever did."""
+    may_break = user.has_perm("incidents.break_glass") and update.may("publish", user)
+    return {
+        "can_break_glass": update.status == IncidentUpdate.Status.IN_REVIEW and may_break and not counts,
+        "broke": _last(decisions, Decision.Verb.GLASS) if update.waiver == Decision.Verb.GLASS else None,
+        "glass_seen": _last(decisions, Decision.Verb.GLASS_SEEN),
+        "can_close_glass": update.glass_is_open and _may_close_glass(update, user, decisions),
+    }
 
 
 def _may_close_glass(update: IncidentUpdate, user: Any, decisions: list[Decision]) -> bool:

@@ -254,6 +254,7 @@ def _secret(request: HttpRequest, person: Recipient, verb: str) -> HttpResponse:
 
 
 def _choice(request: HttpRequest, person: Recipient, form: ChoiceForm, status: int = 200, **said: Any) -> HttpResponse:
+    stop = Suppression.objects.filter(medium=person.medium, address_hash=person.address_hash).first()
     context = {
         "webhook": person.medium == Medium.WEBHOOK,
         "own_secret": bool(person.signing),
@@ -261,7 +262,8 @@ def _choice(request: HttpRequest, person: Recipient, form: ChoiceForm, status: i
         **said,
         "form": form,
         "shown": veiled(person.address),
-        "stopped": Suppression.objects.filter(medium=person.medium, address_hash=person.address_hash).exists(),
+        "stopped": stop is not None,
+        "may_resume": stop is not None and stop.reason == Suppression.Reason.UNSUBSCRIBED,
         "unsubscribe_url": links.unsubscribe_url(person.pk).removeprefix(settings.PORTAL_URL),
         "done": request.GET.get("done", ""),
     }

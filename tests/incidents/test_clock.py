@@ -177,7 +177,7 @@ def test_a_notice_waits_for_a_channel_and_is_given_up_when_it_says_nothing_true_
     at(12)
     tasks.sweep_clock()
     [notice] = StaffNotice.objects.filter(kind=Kind.REMINDER)
-    assert (notice.outcome, notice.detail) == (Outcome.WAITING, "no channel that is on carries this")
+    assert (notice.outcome, notice.detail) == (Outcome.WAITING, "No channel that is on carries this.")
     at(60)
     telling_staff.send_waiting()
     notice.refresh_from_db()
@@ -220,7 +220,7 @@ def test_a_channel_that_customers_read_is_never_used_for_staff(at, people):
     StaffNotice.objects.filter(pk=notice.pk).update(channel=public, user=None, medium="broadcast")
     telling_staff.send(notice.pk)
     notice.refresh_from_db()
-    assert (notice.outcome, notice.detail) == (Outcome.FAILED, "customers read this channel")
+    assert (notice.outcome, notice.detail) == (Outcome.FAILED, "Customers read this channel.")
 
 
 def test_the_plan_refuses_a_chat_in_which_customers_are_spoken_to():

@@ -164,6 +164,34 @@ def test_a_stage_has_channels_segments_and_languages_of_its_own():
     assert not other.segments.exists()
 
 
+@pytest.mark.parametrize("chosen", [False, True])
+def test_a_draft_that_takes_the_words_of_another_stage_goes_its_ways_too(chosen):
+    email, sms = make.channel(name="Email"), make.channel("outbox_sms", name="SMS")
+    gold = AudienceSegment.objects.create(
+        name="Gold", conditions=[{"attribute": "plan", "is": "one_of", "values": ["gold"]}]
+    )
+    plan = make.plan(email, sms)
+    stage = PlanStage.objects.create(plan=plan, stage=Stage.RESOLVED)
+    stage.channels.set([email])
+    stage.segments.set([gold])
+    draft = make.incident().updates.get()
+    ticked = [sms.pk] if chosen else [email.pk, sms.pk]
+    data = {
+        "do": "template_confirmed",
+        "version": draft.version,
+        "stage": "resolved",
+        "channels": ticked,
+        "notify": "on",
+    }
+    data |= {f"state-{pk}": "operational" for pk in draft.component_states}
+    page = reverse("admin:incidents_incidentupdate_compose", args=[draft.pk])
+    assert make.client(draft.author).post(page, data).status_code == 302
+    draft.refresh_from_db()
+    assert draft.stage == Stage.RESOLVED
+    assert [one.name for one in draft.channels.all()] == (["SMS"] if chosen else ["Email"])
+    assert list(draft.segments.all()) == [gold]
+
+
 def test_a_segment_that_an_open_incident_goes_by_cannot_be_deleted(client):
     gold = AudienceSegment.objects.create(
         name="Gold", conditions=[{"attribute": "plan", "is": "one_of", "values": ["gold"]}]

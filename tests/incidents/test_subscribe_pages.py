@@ -770,3 +770,16 @@ def test_a_static_copy_leads_to_the_portal_itself(client, settings):
     settings.PORTAL_URL = "https://status.example.com"
     page = client.get("/").content.decode()
     assert 'href="https://status.example.com/subscribe/"' in page
+
+
+def test_who_was_stopped_for_another_reason_is_not_told_to_subscribe_again(client, email):
+    person = subscribed()
+    path = links.manage_url(person.pk).removeprefix("http://127.0.0.1:8000")
+    stop = {"medium": person.medium, "address_hash": person.address_hash}
+    one = Suppression.objects.create(reason=Suppression.Reason.UNSUBSCRIBED, **stop)
+    assert "Subscribe it again" in client.get(path).content.decode()
+    one.reason = Suppression.Reason.BOUNCED
+    one.save()
+    page = client.get(path).content.decode()
+    assert "Subscribe it again" not in page
+    assert "stopped for another reason" in page
