@@ -8,7 +8,9 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models import Max
 from django.utils import timezone, translation
+from django.utils.text import get_text_list
 from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
 from channels.models import Channel
 from channels.progress import progress_of
@@ -16,6 +18,7 @@ from channels.progress import progress_of
 from . import rendering
 from .errors import NotAllowed, WrongState
 from .models import (
+    BADNESS,
     OVER,
     AudienceSegment,
     CommunicationPlan,
@@ -65,6 +68,25 @@ def declare(
         Decision.objects.create(incident=incident, by=by, verb=Decision.Verb.DECLARE)
         start_draft(incident, by, Stage.INVESTIGATING, {str(c.pk): state for c, state in components.items()})
     return incident
+
+
+def and_in_title() -> str:
+    with translation.override(settings.LANGUAGE_CODE):
+        return _("and")
+
+
+def suggested_title(components: Mapping[Component, str]) -> str:
+    """“Checkout and Payments API: partial outage”: what to call an incident that nobody has named.
+
+    In the portal's language, whatever the declarer's: every customer reads it.
+    """
+    with translation.override(settings.LANGUAGE_CODE):
+        names = [c.name for c in components]
+        if len(names) > 3:
+            rest = ngettext("%(count)s more", "%(count)s more", len(names) - 2) % {"count": len(names) - 2}
+            names = [*names[:2], rest]
+        worst = max((ComponentStatus(s) for s in components.values()), key=lambda s: BADNESS[s])
+        return f"{get_text_list(names, _('and'))}: {str(worst.label).lower()}"[:200]
 
 
 def check_may_declare(by: Any, components: Iterable[Component]) -> None:
