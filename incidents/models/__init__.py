@@ -1,4 +1,5 @@
 from .alert import Alert, AlertRule, AlertSource, Proposal, ProposedComponent
+from .api_token import ApiAnswer, ApiToken, Scope
 from .component import (
     Component,
     ComponentGroup,
@@ -41,6 +42,8 @@ __all__ = [
     "Alert",
     "AlertRule",
     "AlertSource",
+    "ApiAnswer",
+    "ApiToken",
     "ApprovalRule",
     "AudienceSegment",
     "CommunicationPlan",
@@ -65,6 +68,7 @@ __all__ = [
     "Rendition",
     "Role",
     "Scenario",
+    "Scope",
     "Severity",
     "StaffContact",
     "StaffNotice",
