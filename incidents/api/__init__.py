@@ -31,7 +31,7 @@ class PortalAPI(NinjaAPI):
     _document: dict[str, Any] | None = None
 
     def _get_urls(self) -> list[Any]:
-        urls = [*super()._get_urls(), re_path(r"^.*$", _nowhere, name="nowhere")]
+        urls = [*super()._get_urls(), re_path(r"^[\s\S]*$", _nowhere, name="nowhere")]
         for one in urls:
             assert isinstance(one, URLPattern)
             one.callback = guarded(one.callback)
