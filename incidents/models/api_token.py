@@ -42,7 +42,9 @@ class Scope(models.TextChoices):
 class ApiTokenQuerySet(models.QuerySet["ApiToken"]):
     def for_user(self, user: Any) -> "ApiTokenQuerySet":
         """A superuser's are all; everybody else's their own."""
-        return self.all() if user.is_active and user.is_superuser else self.filter(owner=user)
+        if not user.is_active:  # nobody logged in, or somebody who left
+            return self.none()
+        return self.all() if user.is_superuser else self.filter(owner=user)
 
 
 class ApiToken(models.Model):

@@ -338,6 +338,12 @@ def test_the_pages_are_closed_to_whoever_may_hold_none():
     assert "API tokens" not in client.get(reverse("admin:index")).content.decode()
 
 
+def test_who_is_not_logged_in_is_asked_to():
+    for name in ("add", "changelist"):
+        assert Client().get(reverse(f"admin:incidents_apitoken_{name}")).status_code == 302
+    assert Client().get(reverse("admin:login")).status_code == 200
+
+
 def test_a_token_is_made_and_revoked_on_record(anna):
     from django.contrib.admin.models import LogEntry
 
