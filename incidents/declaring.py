@@ -100,6 +100,16 @@ def check_may_declare(by: Any, components: Iterable[Component]) -> None:
         )
 
 
+def check_none_is_open(by: Any, components: Iterable[Component]) -> None:
+    """For programs, which look at no list first. Raises WrongState that names the open incidents on these."""
+    seen = Incident.objects.for_user(by).open().filter(components__in=list(components)).distinct()
+    if names := [f"{one.title} ({one.uid})" for one in seen[:5]]:
+        said = _(
+            "An incident is open on these components already: %(names)s. If you mean another one, say even-if-open."
+        )
+        raise WrongState(said % {"names": "; ".join(names)})
+
+
 def fill_roles(incident: Incident) -> None:
     plan = incident.plan_version
     asked = {role: plan.people(role) for role in Role} if plan else {}

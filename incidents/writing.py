@@ -11,6 +11,7 @@ from typing import Any
 
 from django.db import transaction
 from django.db.models import Q
+from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from channels.models import Channel
@@ -40,6 +41,12 @@ class BadField(Refused):
         said = _("%(field)s: “%(value)s” cannot be taken. %(fix)s")
         super().__init__(said % {"field": name, "value": str(value)[:80], "fix": fix})
         self.name, self.value, self.fix = name, value, fix
+
+
+def check_began(name: str, at: datetime | None) -> None:
+    """Raises BadField if something that has begun is said to begin later."""
+    if at and at > timezone.now():
+        raise BadField(name, at.isoformat(), _("It is in the future: say when it began."))
 
 
 @dataclass(frozen=True)

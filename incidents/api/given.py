@@ -46,7 +46,7 @@ class Written:
         return {"type": "string", "format": self.form}
 
 
-def _moment(value: Any) -> datetime:
+def moment(value: Any) -> datetime:
     fix = "Write it as 2026-05-31T14:30:00Z or with another offset, between the years 2000 and 2100."
     try:
         at = datetime.fromisoformat(value)
@@ -67,7 +67,7 @@ def _day(value: Any) -> date:
 
 CLEAN = r"^[^\x00]*$"  # PostgreSQL keeps no NUL
 BIG = 2**63 - 1
-Moment = Annotated[datetime, BeforeValidator(_moment), Written("date-time")]
+Moment = Annotated[datetime, BeforeValidator(moment), Written("date-time")]
 Day = Annotated[date, BeforeValidator(_day), Written("date")]
 Uid = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]{1,16}$")]
 Key = Annotated[int, Field(ge=1, le=BIG)]

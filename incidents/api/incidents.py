@@ -6,13 +6,11 @@ from typing import Annotated, Any
 from django.contrib.auth import get_user_model
 from django.db.models import Exists, Max, OuterRef, Prefetch, Q, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
-from django.utils import timezone
 from ninja import Query, Router, Schema
 from pydantic import Field
 
 from channels.models import Channel
 from incidents import declaring, handing_over
-from incidents.errors import WrongState
 from incidents.models import (
     OVER,
     Component,
@@ -22,7 +20,7 @@ from incidents.models import (
     Scenario,
 )
 from incidents.models.decision import name_of
-from incidents.writing import BadField
+from incidents.writing import BadField, check_began
 
 from .access import Bearer, need
 from .given import Flag, Given, ImpactWord, Line, Moment, RoleWord, SeverityWord, Slug, StageWord, Text, Uid
@@ -260,19 +258,11 @@ def _declare(user: Any, given: DeclareIn) -> Incident:
     if given.scenario and scenario is None:
         names = ", ".join(Scenario.objects.filter(maintenance=False).values_list("slug", flat=True))
         raise BadField("scenario", given.scenario, f"Use one of: {names or '—'}.")
-    if given.started_at and given.started_at > timezone.now():
-        raise BadField("started_at", given.started_at.isoformat(), "It is in the future: say when it began.")
+    check_began("started_at", given.started_at)
     if not given.even_if_open:
-        _check_none_is_open(user, list(components))
+        declaring.check_none_is_open(user, components)
     title = (given.title or "").strip() or declaring.suggested_title(components)
     return declaring.declare(user, title, components, given.severity, scenario, given.started_at)
-
-
-def _check_none_is_open(user: Any, components: list[Component]) -> None:
-    seen = Incident.objects.for_user(user).open().filter(components__in=components).distinct()
-    if names := [f"{one.title} ({one.uid})" for one in seen[:5]]:
-        said = "An incident is open on these components already: %s. Say even_if_open to declare another one."
-        raise WrongState(said % "; ".join(names))
 
 
 @router.post("/incidents/{uid}/dismiss", response=IncidentOut, auth=WRITE, operation_id="dismiss_incident")

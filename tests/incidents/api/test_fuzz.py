@@ -6,6 +6,7 @@ What is generated follows the document itself, so that a new operation is tried 
 
 import json
 import os
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -195,6 +196,12 @@ def test_the_document_is_valid():
 
     validate(DOCUMENT)
     assert DOCUMENT["openapi"].startswith("3.1")
+
+
+def test_the_committed_document_is_the_one_that_is_served(client):
+    """After a change: manage.py openapi > docs/reference/openapi.json"""
+    written = json.loads((Path(__file__).parents[3] / "docs/reference/openapi.json").read_text())
+    assert written == DOCUMENT == client.get("/api/v1/openapi.json").json()
 
 
 def test_the_check_would_notice():
