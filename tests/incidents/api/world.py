@@ -36,7 +36,7 @@ def build(word: str) -> dict[str, int]:
     }  # fmt: skip
 
 
-def calls(world: dict[str, int]) -> dict[str, tuple[str, dict | None]]:
+def calls(world: dict[str, int]) -> dict[str, tuple[str | int, dict | None]]:
     """A call of each operation that is right in itself: (what fills the path, body)."""
     component = Component.objects.get(pk=world["component"])
     told, fresh, quiet = (Incident.objects.get(pk=world[name]).uid for name in ("told", "fresh", "quiet"))
