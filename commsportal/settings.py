@@ -185,12 +185,24 @@ SWEEPS = [
     "incidents.tasks.sweep_requests",
     "incidents.tasks.sweep_clock",
     "incidents.tasks.sweep_alerts",
+    "incidents.tasks.sweep_runbooks",
 ]
 SWEEP_SECONDS = env.int("SWEEP_SECONDS", default=10)
 # A queue that did nothing for this long while work was waiting is killed and restarted. Longer than any good task.
 WORKER_STALE_SECONDS = env.int("WORKER_STALE_SECONDS", default=60)
 # What is being sent may take this long to finish when the worker is asked to stop.
 WORKER_STOP_SECONDS = env.int("WORKER_STOP_SECONDS", default=30)
+# What runbooks may call on AWS, as service:Operation. Nothing that sends messages: that is for channels.
+RUNBOOK_AWS_OPERATIONS = env.list(
+    "RUNBOOK_AWS_OPERATIONS",
+    default=[
+        "ssm:StartAutomationExecution",
+        "ssm:CreateOpsItem",
+        "stepfunctions:StartExecution",
+        "events:PutEvents",
+        "cloudwatch:PutMetricData",
+    ],
+)
 # How many confirmations may be asked for on the status page; more get the same answer and no message.
 SUBSCRIBE_ADDRESS_PER_DAY = env.int("SUBSCRIBE_ADDRESS_PER_DAY", default=3)
 SUBSCRIBE_NETWORK_PER_HOUR = env.int("SUBSCRIBE_NETWORK_PER_HOUR", default=10)

@@ -8,6 +8,7 @@ from channels.models import Dispatch
 
 from . import clock, confirming, planning, publishing, subscriber_import, subscribing, telling_staff
 from .alerts import taking_in
+from .runbooks import running
 
 FIRST_SECONDS = 1
 log = logging.getLogger(__name__)
@@ -55,3 +56,13 @@ def sweep_clock() -> None:
 def sweep_alerts() -> None:
     """Alerts that are long over and that no incident came of."""
     taking_in.forget()
+
+
+def run_runbook(run_id: int) -> None:
+    """Go on with a runbook, as far as it goes now."""
+    running.advance(run_id)
+
+
+def sweep_runbooks() -> None:
+    """Runs that no wake-up reached, whose time has come, or whose worker died."""
+    running.advance_due()

@@ -42,12 +42,21 @@ def tell(
 
     `about` tells it from others of its kind: the same is told once to each. `path` is the page to open.
     """
-    wanted = [one for person in dict.fromkeys(people) for one in _to_person(person)]
     plan = incident.plan_version
-    wanted += [
-        StaffNotice(channel=one, medium=Medium.BROADCAST, locale=settings.LANGUAGE_CODE)
-        for one in (plan.staff_channels() if plan else ())
-    ]
+    tell_only([*people, *(plan.staff_channels() if plan else ())], kind, about, words, path, incident, update)
+
+
+def tell_only(
+    whom: Iterable[Any],
+    kind: str,
+    about: str,
+    words: Words,
+    path: str,
+    incident: Incident,
+    update: IncidentUpdate | None = None,
+) -> None:
+    """The same, to these people and chat channels alone."""
+    wanted = [one for found in dict.fromkeys(whom) for one in _to(found)]
     for one in wanted:
         one.kind, one.incident, one.update = kind, incident, update
         whom = f"u{one.user_id}" if one.user_id else f"c{one.channel_id}"
@@ -63,7 +72,9 @@ def tell(
             queue.enqueue("incidents.tasks.tell_staff", pk)
 
 
-def _to_person(person: Any) -> list[StaffNotice]:
+def _to(person: Any) -> list[StaffNotice]:
+    if isinstance(person, Channel):
+        return [StaffNotice(channel=person, medium=Medium.BROADCAST, locale=settings.LANGUAGE_CODE)]
     contact = StaffContact.objects.filter(user=person).first() or StaffContact(user=person)
     media = [Medium.EMAIL] if contact.by_email and person.email else []
     media += [Medium.SMS] if contact.phone else []
@@ -101,6 +112,8 @@ def send_waiting() -> None:
 
 def _is_obsolete(one: StaffNotice) -> bool:
     """Whether it would ask for what is decided already, or warn of a promise that was kept meanwhile."""
+    if one.kind == StaffNotice.Kind.RUNBOOK:
+        return False
     if one.update:
         return one.update.status != IncidentUpdate.Status.IN_REVIEW
     due = one.incident.update_due_at

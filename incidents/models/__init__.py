@@ -11,6 +11,7 @@ from .incident import Incident, IncidentComponent, IncidentRole
 from .picture import UpdatePicture
 from .plan import ApprovalRule, CommunicationPlan, PlanRole, PlanStage, PlanVersion, Role
 from .rendition import Rendition
+from .runbook import Runbook, RunbookRun, RunbookStep, RunbookStepRun
 from .segment import AudienceSegment
 from .staff_notice import PromiseBreach, StaffContact, StaffNotice
 from .status_page import StatusPage
@@ -64,6 +65,10 @@ __all__ = [
     "ProposedComponent",
     "Rendition",
     "Role",
+    "Runbook",
+    "RunbookRun",
+    "RunbookStep",
+    "RunbookStepRun",
     "Scenario",
     "Severity",
     "StaffContact",

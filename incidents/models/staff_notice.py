@@ -55,6 +55,7 @@ class StaffNotice(models.Model):
         ESCALATED = "escalated", _("Approval is late: deputies are asked")
         REMINDER = "reminder", _("A promise is about to break")
         BREACH = "breach", _("A promise is broken")
+        RUNBOOK = "runbook", _("A runbook tells something")
 
     class Outcome(models.TextChoices):
         WAITING = "waiting", _("Waiting to be sent")

@@ -503,6 +503,9 @@ class IncidentUpdate(models.Model):
     def _let_out(self, by: Any, incident: Incident) -> None:
         """The end of publish(): `incident` is locked, and everything is checked."""
         from incidents.publishing import announce, dispatch
+        from incidents.runbooks import running
+
+        from .runbook import Runbook
 
         self.status = self.Status.PUBLISHED
         self.published_at = timezone.now()
@@ -512,6 +515,7 @@ class IncidentUpdate(models.Model):
         announce(self, incident)
         dispatch(self)
         self._record(by, Decision.Verb.PUBLISH)
+        running.trigger(incident, Runbook.Trigger.STAGE, by, self.stage, self.stage)
 
     def _locked(self) -> "IncidentUpdate":
         return (
@@ -619,6 +623,8 @@ class IncidentUpdate(models.Model):
             self._record(by, Decision.Verb.EDIT)
 
     def _record(self, by: Any, verb: str, comment: str = "", content_hash: str | None = None) -> None:
+        from incidents.runbooks import running
+
         Decision.objects.create(
             incident_id=self.incident_id,
             update=self,
@@ -627,3 +633,5 @@ class IncidentUpdate(models.Model):
             comment=comment.strip(),
             content_hash=self.content_hash if content_hash is None else content_hash,
         )
+        if verb in Decision.MOVES:
+            running.wake(self.incident_id)
