@@ -30,6 +30,7 @@ _SEE = [
     "incidents.view_alert",
     "incidents.view_alertsource",
     "incidents.view_alertrule",
+    "incidents.view_runbook",
     "channels.view_channel",
     "channels.view_dispatch",
     "channels.view_delivery",
@@ -45,7 +46,7 @@ _DECIDE = [
 _PLAN = [
     f"incidents.{verb}_{model}"
     for verb in ("add", "change", "delete")
-    for model in ("messagetemplate", "scenario", "communicationplan", "planrole", "audiencesegment")
+    for model in ("messagetemplate", "scenario", "communicationplan", "planrole", "audiencesegment", "runbook")
 ]
 _MONITOR = [
     f"incidents.{verb}_{model}" for verb in ("add", "change", "delete") for model in ("alertsource", "alertrule")

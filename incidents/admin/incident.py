@@ -35,11 +35,13 @@ from incidents.models import (
     IncidentTicket,
     IncidentUpdate,
     Role,
+    Severity,
     Stage,
 )
 from incidents.models.component import OPERATE
 
-from . import declare, glance, maintenance, proposal
+from . import declare, glance, maintenance, proposal, runbook_run
+from .glance import badge
 from .refusal import refused
 
 
@@ -70,10 +72,6 @@ class ComponentFilter(admin.SimpleListFilter):
         if value and value.isdecimal():
             return queryset.filter(incident_components__component=int(value))
         return queryset
-
-
-def badge(value: str, label: str) -> str:
-    return format_html('<span class="cp-badge cp-s-{}">{}</span>', value, label)
 
 
 @admin.register(Incident)
@@ -133,6 +131,7 @@ class IncidentAdmin(ReadOnlyAdmin):
             path("<int:pk>/cancel/", wrap(self.cancel_view), name="incidents_incident_cancel"),
             path("<int:pk>/write/", wrap(self.write_view), name="incidents_incident_write"),
             path("<int:pk>/dismiss/", wrap(self.dismiss_view), name="incidents_incident_dismiss"),
+            path("<int:pk>/severity/", wrap(self.severity_view), name="incidents_incident_severity"),
             path("<int:pk>/role/", wrap(self.role_view), name="incidents_incident_role"),
             path("<int:pk>/tickets/", wrap(self.tickets_view), name="incidents_incident_tickets"),
         ]
@@ -194,9 +193,11 @@ class IncidentAdmin(ReadOnlyAdmin):
             "may_dismiss": not (incident.maintenance or incident.published_at or incident.is_over)
             and incident.may_dismiss(request.user),
             "breaches": breaches(incident, updates),
+            "severities": self._severities(incident, request.user, operates),
             "roles": self._roles(request, incident, operates),
             **self._tickets(request, incident, pending, operates),
             **proposal.alerts_of(incident),
+            **runbook_run.cards(incident, request.user, operates),
             "sees_deliveries": request.user.has_perm("channels.view_dispatch"),
             "report": glance.link("feedback_report_incident", incident.pk)
             if request.user.has_perm("feedback.view_report")
@@ -215,6 +216,14 @@ class IncidentAdmin(ReadOnlyAdmin):
         for update in updates:
             update.incident = incident
             yield update, decisions.get(update.pk, []), progress.get(f"update:{update.pk}", [])
+
+    def _severities(self, incident: Incident, user: Any, operates: bool) -> list[tuple[str, str]]:
+        """What it could be changed to by this person."""
+        if incident.is_over or incident.maintenance or incident.imported_from:
+            return []
+        if not (operates and user.has_perm("incidents.declare_incident")):
+            return []
+        return [(value, label) for value, label in Severity.choices if value != incident.severity]
 
     def _roles(self, request: HttpRequest, incident: Incident, operates: bool) -> list[dict[str, Any]]:
         held = {r.role: r.user for r in incident.roles.all()}
@@ -279,6 +288,19 @@ class IncidentAdmin(ReadOnlyAdmin):
         except Problem as error:
             return refused(request, error, back)
         messages.success(request, _("Closed. Customers were told nothing."))
+        return HttpResponseRedirect(back)
+
+    def severity_view(self, request: HttpRequest, pk: int) -> HttpResponse:
+        """Call it more or less severe."""
+        incident = self._visible(request, pk)
+        back = glance.link("incidents_incident_change", pk)
+        if request.method != "POST":
+            return HttpResponseRedirect(back)
+        try:
+            incident.change_severity(request.user, request.POST.get("severity", ""), request.POST.get("reason", ""))
+        except Problem as error:
+            return refused(request, error, back)
+        messages.success(request, _("It is %(severity)s now.") % {"severity": incident.get_severity_display()})
         return HttpResponseRedirect(back)
 
     def role_view(self, request: HttpRequest, pk: int) -> HttpResponse:

@@ -64,6 +64,7 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
                     "incidents_messagetemplate_changelist",
                     "incidents.view_messagetemplate",
                 ),
+                item(_("Runbooks"), "checklist", "incidents_runbook_changelist", "incidents.view_runbook"),
                 item(_("Scenarios"), "category", "incidents_scenario_changelist", "incidents.view_scenario"),
                 item(_("Components"), "widgets", "incidents_component_changelist") if sees_components else None,
                 item(

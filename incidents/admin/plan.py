@@ -87,6 +87,7 @@ class PlanForm(forms.ModelForm):
             "channels",
             "segments",
             "staff_channels",
+            "runbooks",
             "locales",
             "first_update_minutes",
             "update_minutes",
@@ -217,9 +218,20 @@ class CommunicationPlanAdmin(HistoryAdmin):
         ),
         (gettext_lazy("How we speak"), {"fields": ["channels", "segments", "locales", "default_locale"]}),
         (gettext_lazy("How staff are told"), {"fields": ["staff_channels"]}),
+        (gettext_lazy("What runs by itself"), {"fields": ["runbooks"]}),
     ]
     # For whoever may read it only: sentences instead of the stored lists.
-    read_fields = ("name", "covers", "promise", "channels", "segments", "staff_channels", "languages", "roles_held")
+    read_fields = (
+        "name",
+        "covers",
+        "promise",
+        "channels",
+        "segments",
+        "staff_channels",
+        "runbooks",
+        "languages",
+        "roles_held",
+    )
 
     def get_urls(self) -> list[URLPattern]:
         own = path("coverage/", self.admin_site.admin_view(coverage.page), name="incidents_communicationplan_coverage")

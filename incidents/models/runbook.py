@@ -65,10 +65,18 @@ class RunbookStep(models.Model):
         ordering = ["position", "id"]
 
     def __str__(self) -> str:
-        return self.name or self.kind
+        from incidents.runbooks import KINDS
+
+        kind = KINDS.get(self.kind)
+        return self.name or str(kind.label if kind else self.kind)
 
     def content(self) -> dict[str, Any]:
         return {**self.config, "kind": self.kind, "name": self.name}
+
+
+class RunbookRunQuerySet(models.QuerySet["RunbookRun"]):
+    def for_user(self, user: Any) -> "RunbookRunQuerySet":
+        return self.filter(incident__in=Incident.objects.for_user(user).order_by().values("pk"))
 
 
 class RunbookRun(models.Model):
@@ -101,6 +109,8 @@ class RunbookRun(models.Model):
     fence = models.PositiveIntegerField(default=0)
     started_at = models.DateTimeField(_("started"), default=timezone.now)
     finished_at = models.DateTimeField(_("finished"), null=True, blank=True)
+
+    objects = RunbookRunQuerySet.as_manager()
 
     class Meta:
         verbose_name = _("run of a runbook")

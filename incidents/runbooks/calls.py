@@ -98,21 +98,28 @@ class AwsCall(Calling):
 
     label = gettext_lazy("Call an operation of AWS")
 
-    @property
-    def fields(self) -> dict[str, forms.Field]:  # type: ignore[override]
-        allowed = [(one, one) for one in operations.allowed()]
-        return {
-            "operation": forms.ChoiceField(
-                label=gettext_lazy("Operation"),
-                choices=allowed,
-                help_text=gettext_lazy("The operator allows more of them by the setting RUNBOOK_AWS_OPERATIONS."),
+    fields: ClassVar = {
+        "operation": forms.ChoiceField(
+            label=gettext_lazy("Operation"),
+            choices=lambda: [(one, one) for one in operations.allowed()],
+            help_text=gettext_lazy("The operator allows more of them by the setting RUNBOOK_AWS_OPERATIONS."),
+        ),
+        "region": forms.RegexField(
+            r"^[a-z]{2}(-[a-z]+)+-\d$",
+            label=gettext_lazy("Region"),
+            max_length=30,
+            error_messages={"invalid": gettext_lazy("That is no region; write it as eu-south-1.")},
+        ),
+        "parameters": forms.JSONField(
+            label=gettext_lazy("Parameters (JSON)"),
+            help_text=gettext_lazy(
+                "As the API reference names them. Texts in it may say {{ title }}, {{ severity }} …"
             ),
-            "region": forms.RegexField(r"^[a-z]{2}(-[a-z]+)+-\d$", label=gettext_lazy("Region"), max_length=30),
-            "parameters": forms.JSONField(
-                label=gettext_lazy("Parameters (JSON)"),
-                help_text=gettext_lazy("As the API reference names them. Texts may say {{ title }}, {{ severity }} …"),
-            ),
-        }
+        ),
+    }
+
+    def check(self, config: Config) -> None:
+        operations.check(config["operation"], config["parameters"])
 
     def repeats(self, config: Config) -> bool:
         return bool(operations.token_of(config["operation"]))

@@ -105,6 +105,9 @@ class Kind(ABC):
     def do(self, run: RunbookRun, log: RunbookStepRun, config: Config) -> Outcome:
         """Begin it, or look again at what waits. Raises Problem where a verb refuses: the step then waits."""
 
+    def check(self, config: Config) -> None:
+        """Raises Refused where settings that are right one by one do not fit together."""
+
     def in_words(self, config: Config) -> str:
         """What it does with these settings, for whoever reads the runbook."""
         return ""
