@@ -223,7 +223,7 @@ class IncidentAdmin(ReadOnlyAdmin):
             return []
         if not (operates and user.has_perm("incidents.declare_incident")):
             return []
-        return [(value, label) for value, label in Severity.choices if value != incident.severity]
+        return [(value, str(label)) for value, label in Severity.choices if value != incident.severity]
 
     def _roles(self, request: HttpRequest, incident: Incident, operates: bool) -> list[dict[str, Any]]:
         held = {r.role: r.user for r in incident.roles.all()}
