@@ -7,7 +7,7 @@ from channels import delivery
 from channels.models import Dispatch
 
 from . import clock, confirming, planning, publishing, subscriber_import, subscribing, telling_staff
-from .alerts import taking_in
+from .alerts import taking_in, telling
 
 FIRST_SECONDS = 1
 log = logging.getLogger(__name__)
@@ -53,5 +53,6 @@ def sweep_clock() -> None:
 
 
 def sweep_alerts() -> None:
-    """Alerts that are long over and that no incident came of."""
+    """Proposals that nobody was told of, and alerts that are long over and that no incident came of."""
+    telling.tell()
     taking_in.forget()
