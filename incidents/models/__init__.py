@@ -10,6 +10,7 @@ from .decision import Decision
 from .incident import Incident, IncidentComponent, IncidentRole
 from .picture import UpdatePicture
 from .plan import ApprovalRule, CommunicationPlan, PlanRole, PlanStage, PlanVersion, Role
+from .question import KnownQuestion
 from .rendition import Rendition
 from .segment import AudienceSegment
 from .staff_notice import PromiseBreach, StaffContact, StaffNotice
@@ -55,6 +56,7 @@ __all__ = [
     "IncidentRole",
     "IncidentTicket",
     "IncidentUpdate",
+    "KnownQuestion",
     "MessageTemplate",
     "PlanRole",
     "PlanStage",
