@@ -163,21 +163,22 @@ def needed(form: str, stage: str) -> tuple[str, ...]:
     return tuple(field for field in NEEDED[form] if field != "impact" or stage not in OVER)
 
 
-def sample_values() -> dict[str, str]:
-    """A value for each placeholder, for a template that belongs to no incident yet."""
-    return {
-        "organisation": settings.PORTAL_NAME,
-        "title": _("Checkout: partial outage"),
-        "components": _("Checkout and Payments API"),
-        "state": _("partial outage"),
-        "started": "14:05 CET",
-        "resolved": "16:20 CET",
-        "next_update": "15:00 CET",
-        "expected_resolution": "16:30 CET",
-        "begins": _("12 December, 22:00 CET"),
-        "ends": _("13 December, 02:00 CET"),
-        "status_url": f"{settings.PORTAL_URL}/incidents/bcdfghjkmnpq/",
-    }
+def sample_values(locale: str) -> dict[str, str]:
+    """A value for each placeholder in a language, for a template that belongs to no incident yet."""
+    with translation.override(locale):
+        return {
+            "organisation": settings.PORTAL_NAME,
+            "title": _("Checkout: partial outage"),
+            "components": _("Checkout and Payments API"),
+            "state": _("partial outage"),
+            "started": "14:05 CET",
+            "resolved": "16:20 CET",
+            "next_update": "15:00 CET",
+            "expected_resolution": "16:30 CET",
+            "begins": _("12 December, 22:00 CET"),
+            "ends": _("13 December, 02:00 CET"),
+            "status_url": f"{settings.PORTAL_URL}/incidents/bcdfghjkmnpq/",
+        }
 
 
 def fill(text: str, values: Mapping[str, str]) -> str:

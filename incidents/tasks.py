@@ -7,7 +7,7 @@ from channels import delivery
 from channels.models import Dispatch
 
 from . import clock, confirming, planning, publishing, subscriber_import, subscribing, telling_staff
-from .alerts import taking_in
+from .alerts import taking_in, telling
 from .runbooks import running
 
 FIRST_SECONDS = 1
@@ -54,7 +54,8 @@ def sweep_clock() -> None:
 
 
 def sweep_alerts() -> None:
-    """Alerts that are long over and that no incident came of."""
+    """Proposals that nobody was told of, and alerts that are long over and that no incident came of."""
+    telling.tell()
     taking_in.forget()
 
 

@@ -40,7 +40,7 @@ from incidents.models import (
 )
 from incidents.models.component import OPERATE
 
-from . import declare, glance, maintenance, proposal, runbook_run
+from . import declare, glance, maintenance, proposal, runbook_run, support
 from .glance import badge
 from .refusal import refused
 
@@ -134,6 +134,9 @@ class IncidentAdmin(ReadOnlyAdmin):
             path("<int:pk>/severity/", wrap(self.severity_view), name="incidents_incident_severity"),
             path("<int:pk>/role/", wrap(self.role_view), name="incidents_incident_role"),
             path("<int:pk>/tickets/", wrap(self.tickets_view), name="incidents_incident_tickets"),
+            path("<int:pk>/support/", wrap(self.support_view), name="incidents_incident_support"),
+            path("<int:pk>/support/changed/", wrap(self.support_changed), name="incidents_incident_support_changed"),
+            path("<int:pk>/support/accounts/", wrap(self.accounts_view), name="incidents_incident_accounts"),
         ]
         return [*own, *super().get_urls()]
 
@@ -159,6 +162,15 @@ class IncidentAdmin(ReadOnlyAdmin):
 
     def cancel_view(self, request: HttpRequest, pk: int) -> HttpResponse:
         return maintenance.cancel(request, self._visible(request, pk))
+
+    def support_view(self, request: HttpRequest, pk: int) -> HttpResponse:
+        return support.page(self, request, self._visible(request, pk))
+
+    def support_changed(self, request: HttpRequest, pk: int) -> HttpResponse:
+        return support.changed(request, self._visible(request, pk))
+
+    def accounts_view(self, request: HttpRequest, pk: int) -> HttpResponse:
+        return support.affected(self, request, self._visible(request, pk))
 
     def change_view(self, request: HttpRequest, object_id: str, *args: Any, **kwargs: Any) -> HttpResponse:
         """The incident as a story, newest first."""

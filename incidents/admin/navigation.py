@@ -65,6 +65,12 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
                     "incidents.view_messagetemplate",
                 ),
                 item(_("Runbooks"), "checklist", "incidents_runbook_changelist", "incidents.view_runbook"),
+                item(
+                    _("Known questions"),
+                    "contact_support",
+                    "incidents_knownquestion_changelist",
+                    "incidents.view_incident",
+                ),
                 item(_("Scenarios"), "category", "incidents_scenario_changelist", "incidents.view_scenario"),
                 item(_("Components"), "widgets", "incidents_component_changelist") if sees_components else None,
                 item(

@@ -10,6 +10,7 @@ from .decision import Decision
 from .incident import Incident, IncidentComponent, IncidentRole
 from .picture import UpdatePicture
 from .plan import ApprovalRule, CommunicationPlan, PlanRole, PlanStage, PlanVersion, Role
+from .question import KnownQuestion
 from .rendition import Rendition
 from .runbook import Runbook, RunbookRun, RunbookStep, RunbookStepRun
 from .segment import AudienceSegment
@@ -56,6 +57,7 @@ __all__ = [
     "IncidentRole",
     "IncidentTicket",
     "IncidentUpdate",
+    "KnownQuestion",
     "MessageTemplate",
     "PlanRole",
     "PlanStage",

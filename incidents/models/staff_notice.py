@@ -1,4 +1,6 @@
-"""What the portal tells staff: that their approval is asked for, that a promise is about to break, that it did."""
+"""What the portal tells staff: that their approval is asked for, that a promise is about to break or did, and what
+monitoring proposes.
+"""
 
 from typing import Any
 
@@ -11,6 +13,7 @@ from django.utils.translation import gettext_lazy as _
 from channels.addresses import normalise
 from channels.models import Channel, Medium
 
+from .alert import Proposal
 from .incident import Incident
 from .update import IncidentUpdate
 
@@ -57,6 +60,8 @@ class StaffNotice(models.Model):
         BREACH = "breach", _("A promise is broken")
         RUNBOOK = "runbook", _("A runbook tells something")
 
+        PROPOSAL = "proposal", _("Monitoring proposes an incident")
+
     class Outcome(models.TextChoices):
         WAITING = "waiting", _("Waiting to be sent")
         SENDING = "sending", _("Being sent")
@@ -67,7 +72,11 @@ class StaffNotice(models.Model):
 
     key = models.CharField(max_length=200, unique=True)
     kind = models.CharField(_("what"), max_length=12, choices=Kind)
-    incident = models.ForeignKey(Incident, on_delete=models.CASCADE, related_name="staff_notices")
+    # What it is about: an incident, or a proposal of which there is none yet.
+    incident = models.ForeignKey(
+        Incident, on_delete=models.CASCADE, null=True, blank=True, related_name="staff_notices"
+    )
+    proposal = models.ForeignKey(Proposal, on_delete=models.CASCADE, null=True, blank=True, related_name="+")
     update = models.ForeignKey(IncidentUpdate, on_delete=models.CASCADE, null=True, blank=True, related_name="+")
     user = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.CASCADE, null=True, blank=True, related_name="+"

@@ -234,6 +234,17 @@ def test_the_plan_refuses_a_chat_in_which_customers_are_spoken_to():
     assert "Mail" not in str(client.get(change_url(plan)).context["adminform"].form["staff_channels"])
 
 
+def test_where_no_chat_can_be_chosen_the_plan_says_what_to_add():
+    from tests.incidents.test_plan_versions import change_url
+
+    plan = make.plan(make.channel("outbox_post", name="Posts"))
+    client = make.client(make.communications_manager())
+    missing = "There is no chat to choose yet."
+    assert missing in client.get(change_url(plan)).content.decode()
+    make.channel("teams", name="Staff room")
+    assert missing not in client.get(change_url(plan)).content.decode()
+
+
 def test_a_phone_is_checked_where_it_is_written():
     admin = User.objects.create_superuser("root", "root@example.com", "pw")
     client, who = make.client(admin), make.user()

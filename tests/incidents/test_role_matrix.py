@@ -103,6 +103,12 @@ def approved(world: World) -> IncidentUpdate:
     return IncidentUpdate.objects.get(pk=world.waiting.pk).approve(world.second)
 
 
+def delivered(world: World) -> IncidentUpdate:
+    world.waiting.withdraw(world.author)
+    make.deliver()
+    return world.published
+
+
 def broken(world: World) -> IncidentUpdate:
     return world.waiting.break_glass(make.incident_manager(), "Nobody was there.", world.waiting.content_hash)
 
@@ -130,13 +136,7 @@ ACTIONS: dict[str, Callable[[User, World], bool]] = {
     "publish": verb(lambda user, world: approved(world).publish(user)),
     "break the glass": verb(lambda user, world: world.waiting.break_glass(user, "Nobody.", world.waiting.content_hash)),
     "review the glass": verb(lambda user, world: broken(world).review_glass(user, "It was needed.")),
-    "correct": verb(
-        lambda user, world: (
-            world.waiting.withdraw(world.author),
-            make.deliver(),
-            declaring.start_correction(world.published, user),
-        )
-    ),
+    "correct": verb(lambda user, world: declaring.start_correction(delivered(world), user)),
     "stop the sending": verb(lambda user, world: world.published.stop(user)),
     "start a runbook": lambda user, world: posted(
         "admin:incidents_runbookrun_start", lambda world: world.incident.pk, runbook=str(world.runbook.pk)
