@@ -38,6 +38,7 @@ class KnownQuestionAdmin(HistoryAdmin):
     list_filter = ["locale", "scenario"]
     search_fields = ["question", "answer", "incident__title"]
     list_select_related = ["incident", "scenario"]
+    autocomplete_fields = ["incident"]  # there may be thousands
     ordering = ["-updated_at"]
     fieldsets = [
         (gettext_lazy("What customers ask"), {"fields": ["locale", "question", "answer", "position"]}),
@@ -80,7 +81,7 @@ class KnownQuestionAdmin(HistoryAdmin):
     def about(self, question: KnownQuestion) -> str:
         return str(question.incident or question.scenario)
 
-    @admin.display(description=gettext_lazy("approved"), boolean=True)
+    @admin.display(description=gettext_lazy("may be said"), boolean=True)
     def approved(self, question: KnownQuestion) -> bool:
         return question.is_approved
 

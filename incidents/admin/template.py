@@ -97,7 +97,7 @@ class MessageTemplateAdmin(HistoryAdmin):
         }
         return super().changeform_view(request, object_id, form_url, {**(extra_context or {}), **shown})
 
-    @admin.display(description=gettext_lazy("approved"), boolean=True)
+    @admin.display(description=gettext_lazy("words approved"), boolean=True)
     def approved(self, template: MessageTemplate) -> bool:
         return template.is_approved
 
