@@ -207,6 +207,9 @@ RUNBOOK_AWS_OPERATIONS = env.list(
 SUBSCRIBE_ADDRESS_PER_DAY = env.int("SUBSCRIBE_ADDRESS_PER_DAY", default=3)
 SUBSCRIBE_NETWORK_PER_HOUR = env.int("SUBSCRIBE_NETWORK_PER_HOUR", default=10)
 SUBSCRIBE_DOMAIN_PER_HOUR = env.int("SUBSCRIBE_DOMAIN_PER_HOUR", default=200)
+# How often one token may ask the REST API in a minute, and one network without a good token.
+API_PER_MINUTE = env.int("API_PER_MINUTE", default=300)
+API_FAILURES_PER_MINUTE = env.int("API_FAILURES_PER_MINUTE", default=30)
 # Alerts of the same components join one proposal if they come within so many minutes of the last one.
 ALERT_WINDOW_MINUTES = env.int("ALERT_WINDOW_MINUTES", default=10)
 # Alerts that no incident came of are deleted after so many days.

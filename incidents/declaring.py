@@ -8,7 +8,9 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models import Max
 from django.utils import timezone, translation
+from django.utils.text import get_text_list
 from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
 from channels.models import Channel
 from channels.progress import progress_of
@@ -16,6 +18,7 @@ from channels.progress import progress_of
 from . import rendering
 from .errors import NotAllowed, WrongState
 from .models import (
+    BADNESS,
     OVER,
     AudienceSegment,
     CommunicationPlan,
@@ -71,6 +74,25 @@ def declare(
     return incident
 
 
+def and_in_title() -> str:
+    with translation.override(settings.LANGUAGE_CODE):
+        return _("and")
+
+
+def suggested_title(components: Mapping[Component, str]) -> str:
+    """“Checkout and Payments API: partial outage”: what to call an incident that nobody has named.
+
+    In the portal's language, whatever the declarer's: every customer reads it.
+    """
+    with translation.override(settings.LANGUAGE_CODE):
+        names = [c.name for c in components]
+        if len(names) > 3:
+            rest = ngettext("%(count)s more", "%(count)s more", len(names) - 2) % {"count": len(names) - 2}
+            names = [*names[:2], rest]
+        worst = max((ComponentStatus(s) for s in components.values()), key=lambda s: BADNESS[s])
+        return f"{get_text_list(names, _('and'))}: {str(worst.label).lower()}"[:200]
+
+
 def check_may_declare(by: Any, components: Iterable[Component]) -> None:
     """Raises NotAllowed unless the role and every component are there."""
     if not by.has_perm("incidents.declare_incident"):
@@ -80,6 +102,16 @@ def check_may_declare(by: Any, components: Iterable[Component]) -> None:
         raise NotAllowed(
             _("%(who)s may not work on incidents of %(names)s.") % {"who": name_of(by), "names": ", ".join(foreign)}
         )
+
+
+def check_none_is_open(by: Any, components: Iterable[Component]) -> None:
+    """For programs, which look at no list first. Raises WrongState that names the open incidents on these."""
+    seen = Incident.objects.for_user(by).open().filter(components__in=list(components)).distinct()
+    if names := [f"{one.title} ({one.uid})" for one in seen[:5]]:
+        said = _(
+            "An incident is open on these components already: %(names)s. If you mean another one, say even-if-open."
+        )
+        raise WrongState(said % {"names": "; ".join(names)})
 
 
 def fill_roles(incident: Incident) -> None:

@@ -2,7 +2,7 @@
 
 from channels.models import Recipient
 
-from .models import SubscriberImport, SubscriptionRequest
+from .models import ApiAnswer, SubscriberImport, SubscriptionRequest
 from .models.subscription_request import default_wanted
 
 
@@ -13,3 +13,5 @@ def erase(person: Recipient) -> None:
     asked.update(address="", domain="", ip_hash="", detail="", wanted=default_wanted())
     # They are packed, so whether the address is in one is not known; an upload is quickly repeated.
     SubscriberImport.objects.exclude(content=b"").update(content=b"")
+    # What a program was told when it added them; asked again it would make them anew, were they not stopped.
+    ApiAnswer.objects.filter(about=f"recipient:{person.pk}").update(body={})

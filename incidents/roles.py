@@ -51,13 +51,23 @@ _PLAN = [
 _MONITOR = [
     f"incidents.{verb}_{model}" for verb in ("add", "change", "delete") for model in ("alertsource", "alertrule")
 ]
+_AUTOMATE = ["incidents.own_apitoken"]
 PERMISSIONS = {
-    INCIDENT_MANAGERS: [*_SEE, *_SPEAK, *_DECIDE, *_MONITOR, "incidents.change_incident", "incidents.break_glass"],
+    INCIDENT_MANAGERS: [
+        *_SEE,
+        *_SPEAK,
+        *_DECIDE,
+        *_MONITOR,
+        *_AUTOMATE,
+        "incidents.change_incident",
+        "incidents.break_glass",
+    ],
     COMMUNICATIONS_MANAGERS: [
         *_SEE,
         *_SPEAK,
         *_DECIDE,
         *_PLAN,
+        *_AUTOMATE,
         "incidents.add_statuspage",
         "incidents.change_statuspage",
         "incidents.delete_statuspage",
@@ -71,7 +81,7 @@ PERMISSIONS = {
         "channels.change_channel",
         "channels.add_channel",
     ],
-    SUPPORT_LEADS: [*_SEE, "incidents.write_incidentupdate", "channels.view_recipient"],
+    SUPPORT_LEADS: [*_SEE, *_AUTOMATE, "incidents.write_incidentupdate", "channels.view_recipient"],
     MANAGERS: ["incidents.view_incident", "incidents.view_incidentupdate", "feedback.view_report"],
     ALL_COMPONENTS: ["incidents.operate_component"],
 }

@@ -8,6 +8,7 @@ from channels.models import Dispatch
 
 from . import clock, confirming, planning, publishing, subscriber_import, subscribing, telling_staff
 from .alerts import taking_in, telling
+from .models import ApiAnswer
 from .runbooks import running
 
 FIRST_SECONDS = 1
@@ -40,6 +41,7 @@ def sweep_requests() -> None:
     confirming.send_waiting()
     subscribing.forget()
     subscriber_import.forget()
+    ApiAnswer.forget()
 
 
 def tell_staff(notice_id: int) -> None:

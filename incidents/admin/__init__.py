@@ -2,6 +2,7 @@
 
 from . import (
     alert,
+    api_token,
     component,
     incident,
     plan,
@@ -19,6 +20,7 @@ from . import (
 
 __all__ = [
     "alert",
+    "api_token",
     "component",
     "incident",
     "plan",

@@ -14,16 +14,15 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
 from django.utils import timezone, translation
 from django.utils.html import format_html
-from django.utils.text import get_text_list
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy, ngettext
+from django.utils.translation import gettext_lazy
 
 from commsportal import zones
 from incidents import declaring
+from incidents.declaring import and_in_title, suggested_title
 from incidents.errors import NotAllowed, Problem, WrongState
 from incidents.forms import WALL, exists, skipped, which_pass
 from incidents.models import (
-    BADNESS,
     CommunicationPlan,
     Component,
     ComponentStatus,
@@ -77,25 +76,6 @@ def local_time(text: str, zone: tzinfo) -> datetime:
             "now": f"{now.astimezone(zone):%d.%m.%Y %H:%M}",
         }
     )
-
-
-def _and() -> str:
-    with translation.override(settings.LANGUAGE_CODE):
-        return _("and")
-
-
-def suggested_title(components: dict[Component, str]) -> str:
-    """“Checkout and Payments API: partial outage”: what to call an incident that nobody has named.
-
-    In the portal's language, whatever the declarer's: every customer reads it.
-    """
-    with translation.override(settings.LANGUAGE_CODE):
-        names = [c.name for c in components]
-        if len(names) > 3:
-            rest = ngettext("%(count)s more", "%(count)s more", len(names) - 2) % {"count": len(names) - 2}
-            names = [*names[:2], rest]
-        worst = max((ComponentStatus(s) for s in components.values()), key=lambda s: BADNESS[s])
-        return f"{get_text_list(names, _('and'))}: {str(worst.label).lower()}"[:200]
 
 
 class DeclareForm(forms.Form):
@@ -172,7 +152,7 @@ def view(model_admin: ModelAdmin, request: HttpRequest) -> HttpResponse:
     context = {
         **model_admin.admin_site.each_context(request),
         "title": _("Declare an incident"),
-        "and_in_title": _and(),
+        "and_in_title": and_in_title(),
         "form": form,
         "groups": _grouped(form, already),
         "severities": Severity.choices,

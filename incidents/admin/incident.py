@@ -4,10 +4,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from django.contrib import admin, messages
-from django.contrib.auth import get_user_model
-from django.contrib.auth.models import Permission
 from django.core.exceptions import PermissionDenied
-from django.db.models import Q, QuerySet
+from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
 from django.urls import URLPattern, path
@@ -20,25 +18,22 @@ from channels.models import Dispatch
 from channels.progress import Progress, progress_of
 from commsportal.admin import ReadOnlyAdmin
 from incidents import declaring, linking, rendering
-from incidents.errors import NotAllowed, Problem, Refused, WrongState
+from incidents.errors import Problem, Refused
+from incidents.handing_over import candidates, hand_over
 from incidents.models import (
     INCIDENT_STAGES,
     MAINTENANCE_STAGES,
     OVER,
     Component,
-    ComponentGroupObjectPermission,
     ComponentStatus,
-    ComponentUserObjectPermission,
     Decision,
     Incident,
-    IncidentRole,
     IncidentTicket,
     IncidentUpdate,
     Role,
     Severity,
     Stage,
 )
-from incidents.models.component import OPERATE
 
 from . import declare, glance, maintenance, proposal, runbook_run, support
 from .glance import badge
@@ -322,23 +317,12 @@ class IncidentAdmin(ReadOnlyAdmin):
         if request.method != "POST":
             return HttpResponseRedirect(back)
         try:
-            if not (request.user.has_perm("incidents.change_incident") and incident.may_operate(request.user)):
-                raise NotAllowed(_("Your role does not hand out roles in this incident."))
-            if incident.is_over:
-                raise WrongState(_("The incident is over: its roles stay as they were."))
             role, who = request.POST.get("role", ""), request.POST.get("user", "")
             person = candidates(incident).filter(pk=int(who)).first() if who.isdecimal() else None
-            if role not in Role or person is None:
-                raise Refused(_("Choose a person who may work on the components of this incident."))
-            plan = incident.plan_version
-            if person == request.user and plan and any(rule["role"] == role for rule in plan.content["approvals"]):
-                raise NotAllowed(_("The plan asks this role for approvals: somebody else must hand it to you."))
-            IncidentRole.objects.update_or_create(incident=incident, role=role, defaults={"user": person})
+            hand_over(incident, request.user, role, person)
         except Problem as error:
             return refused(request, error, back)
-        text = _("%(role)s: %(who)s") % {"role": Role(role).label, "who": glance.name(person)}
-        self.log_change(request, incident, text)
-        messages.success(request, text)
+        messages.success(request, _("%(role)s: %(who)s") % {"role": Role(role).label, "who": glance.name(person)})
         return HttpResponseRedirect(back)
 
     def tickets_view(self, request: HttpRequest, pk: int) -> HttpResponse:
@@ -376,26 +360,6 @@ def breaches(incident: Incident, updates: list[IncidentUpdate]) -> list[str]:
         when = text % {"time": rendering.moment(one.due_at), "late": late}
         found.append(f"{one.get_kind_display()}: {when}")
     return found
-
-
-def candidates(incident: Incident) -> QuerySet[Any]:
-    """Staff who may work on at least one component of the incident, by a grant on all or on that one."""
-    app, codename = OPERATE.split(".")
-    everywhere = Permission.objects.filter(content_type__app_label=app, codename=codename)
-    here = {"permission__in": everywhere, "content_object__in": incident.incident_components.values("component")}
-    return (
-        get_user_model()
-        .objects.filter(is_active=True, is_staff=True)
-        .filter(
-            Q(is_superuser=True)
-            | Q(user_permissions__in=everywhere)
-            | Q(groups__permissions__in=everywhere)
-            | Q(pk__in=ComponentUserObjectPermission.objects.filter(**here).values("user"))
-            | Q(groups__in=ComponentGroupObjectPermission.objects.filter(**here).values("group"))
-        )
-        .distinct()
-        .order_by("first_name", "last_name", "username")
-    )
 
 
 def entry(update: IncidentUpdate, decisions: list[Decision], progress: list[Progress]) -> dict[str, Any]:

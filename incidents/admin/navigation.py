@@ -7,6 +7,7 @@ from django.http import HttpRequest
 from django.utils.translation import gettext as _
 
 from incidents.models import Component
+from incidents.models.api_token import MAY_HOLD
 from incidents.models.component import OPERATE, VIEW
 
 from . import glance
@@ -112,6 +113,7 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
             [
                 item(_("Users"), "person", "auth_user_changelist", "auth.view_user"),
                 item(_("Groups"), "group", "auth_group_changelist", "auth.view_group"),
+                item(_("API tokens"), "key", "incidents_apitoken_changelist", MAY_HOLD),
             ],
         ),
         (_("Outside"), _outside()),

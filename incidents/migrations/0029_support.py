@@ -9,7 +9,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("incidents", "0025_runbooks"),
+        ("incidents", "0026_api"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 

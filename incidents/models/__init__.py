@@ -1,4 +1,5 @@
 from .alert import Alert, AlertRule, AlertSource, Proposal, ProposedComponent
+from .api_token import ApiAnswer, ApiToken, Scope
 from .component import (
     Component,
     ComponentGroup,
@@ -43,6 +44,8 @@ __all__ = [
     "Alert",
     "AlertRule",
     "AlertSource",
+    "ApiAnswer",
+    "ApiToken",
     "ApprovalRule",
     "AudienceSegment",
     "CommunicationPlan",
@@ -72,6 +75,7 @@ __all__ = [
     "RunbookStep",
     "RunbookStepRun",
     "Scenario",
+    "Scope",
     "Severity",
     "StaffContact",
     "StaffNotice",

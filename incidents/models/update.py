@@ -14,6 +14,7 @@ from django.utils.translation import gettext_lazy as _
 from channels.models import Channel, Picture
 from incidents.errors import NotAllowed, Refused, WrongState
 
+from .api_token import ApiToken
 from .decision import Decision, name_of
 from .incident import Incident
 from .picture import UpdatePicture, alt_of
@@ -166,7 +167,11 @@ class IncidentUpdate(models.Model):
     def writers(self) -> set[int]:
         """Ids of everybody who wrote a word of it: none of them may approve it."""
         ids = set(self.decisions.filter(verb__in=Decision.WRITING).values_list("by_id", flat=True))
-        return ids | ({self.author_id} if self.author_id else set())
+        ids |= {self.author_id} if self.author_id else set()
+        # Who made a token that acts as an account knows its secret: the account's words may be theirs.
+        return ids | set(
+            ApiToken.objects.filter(owner__in=ids).exclude(created_by=None).values_list("created_by", flat=True)
+        )
 
     def overtaken_by(self) -> "IncidentUpdate | None":
         """The latest update that customers were told after this one; None while this is the last word."""
