@@ -7,6 +7,7 @@ from .component import (
     Subscription,
 )
 from .decision import Decision
+from .event import EventDelivery, EventMark, EventSubscription, EventType, OutgoingEvent
 from .incident import Incident, IncidentComponent, IncidentRole
 from .picture import UpdatePicture
 from .plan import ApprovalRule, CommunicationPlan, PlanRole, PlanStage, PlanVersion, Role
@@ -51,12 +52,17 @@ __all__ = [
     "ComponentStatus",
     "ComponentUserObjectPermission",
     "Decision",
+    "EventDelivery",
+    "EventMark",
+    "EventSubscription",
+    "EventType",
     "Incident",
     "IncidentComponent",
     "IncidentRole",
     "IncidentTicket",
     "IncidentUpdate",
     "MessageTemplate",
+    "OutgoingEvent",
     "PlanRole",
     "PlanStage",
     "PlanVersion",

@@ -56,6 +56,7 @@ class StaffNotice(models.Model):
         REMINDER = "reminder", _("A promise is about to break")
         BREACH = "breach", _("A promise is broken")
         RUNBOOK = "runbook", _("A runbook tells something")
+        EVENTS = "events", _("Events for another system are paused")
 
     class Outcome(models.TextChoices):
         WAITING = "waiting", _("Waiting to be sent")
