@@ -52,7 +52,15 @@ _MONITOR = [
     f"incidents.{verb}_{model}" for verb in ("add", "change", "delete") for model in ("alertsource", "alertrule")
 ]
 PERMISSIONS = {
-    INCIDENT_MANAGERS: [*_SEE, *_SPEAK, *_DECIDE, *_MONITOR, "incidents.change_incident", "incidents.break_glass"],
+    INCIDENT_MANAGERS: [
+        *_SEE,
+        *_SPEAK,
+        *_DECIDE,
+        *_MONITOR,
+        "incidents.change_incident",
+        "incidents.break_glass",
+        "incidents.view_eventsubscription",
+    ],
     COMMUNICATIONS_MANAGERS: [
         *_SEE,
         *_SPEAK,

@@ -3,6 +3,7 @@
 from . import (
     alert,
     component,
+    event,
     incident,
     plan,
     proposal,
@@ -19,6 +20,7 @@ from . import (
 __all__ = [
     "alert",
     "component",
+    "event",
     "incident",
     "plan",
     "proposal",
