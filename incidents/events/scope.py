@@ -12,6 +12,8 @@ from incidents.models.component import OPERATE, VIEW
 from incidents.models.event import TEST
 
 MOST = 500
+# What it takes to be told of events whose names begin so, besides seeing incidents.
+NEEDS = {"update.": "incidents.view_incidentupdate", "runbook.": "incidents.view_runbook"}
 
 
 def visible(user: Any) -> QuerySet[OutgoingEvent]:
@@ -19,8 +21,9 @@ def visible(user: Any) -> QuerySet[OutgoingEvent]:
     found = OutgoingEvent.objects.order_by("number")
     if not user.is_active or not user.has_perm("incidents.view_incident"):
         return found.none()
-    if not user.has_perm("incidents.view_incidentupdate"):
-        found = found.exclude(type__startswith="update.")
+    for begins, permission in NEEDS.items():
+        if not user.has_perm(permission):
+            found = found.exclude(type__startswith=begins)
     if not sees_all(user):
         found = found.filter(incident__in=Incident.objects.for_user(user).order_by().values("pk"))
     return found
