@@ -61,6 +61,7 @@ PERMISSIONS = {
         *_AUTOMATE,
         "incidents.change_incident",
         "incidents.break_glass",
+        "incidents.view_eventsubscription",
     ],
     COMMUNICATIONS_MANAGERS: [
         *_SEE,

@@ -8,6 +8,7 @@ from channels.models import Dispatch
 
 from . import clock, confirming, planning, publishing, subscriber_import, subscribing, telling_staff
 from .alerts import taking_in, telling
+from .events import recording, sending
 from .models import ApiAnswer
 from .runbooks import running
 
@@ -69,3 +70,16 @@ def run_runbook(run_id: int) -> None:
 def sweep_runbooks() -> None:
     """Runs that no wake-up reached, whose time has come, or whose worker died."""
     running.advance_due()
+
+
+def send_events(subscription_id: int) -> None:
+    """Tell another system what it has not been told yet."""
+    sending.run(subscription_id)
+
+
+def sweep_events() -> None:
+    """Number what happened since, and tell those who want to know."""
+    while recording.collect() >= recording.MOST:
+        pass
+    sending.send_due()
+    sending.forget()

@@ -115,7 +115,7 @@ def send_waiting() -> None:
 
 def _is_obsolete(one: StaffNotice) -> bool:
     """Whether it would ask for what is decided already, or warn of a promise that was kept meanwhile."""
-    if one.kind == StaffNotice.Kind.RUNBOOK:
+    if one.kind in (StaffNotice.Kind.RUNBOOK, StaffNotice.Kind.EVENTS):
         return False
     if one.update:
         return one.update.status != IncidentUpdate.Status.IN_REVIEW

@@ -106,6 +106,12 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
                     "incidents.view_audiencesegment",
                 ),
                 item(_("Stopped addresses"), "block", "channels_suppression_changelist", "channels.view_suppression"),
+                item(
+                    _("Event subscriptions"),
+                    "webhook",
+                    "incidents_eventsubscription_changelist",
+                    "incidents.view_eventsubscription",
+                ),
             ],
         ),
         (

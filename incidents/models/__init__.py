@@ -8,6 +8,7 @@ from .component import (
     Subscription,
 )
 from .decision import Decision
+from .event import EventDelivery, EventMark, EventSubscription, EventType, OutgoingEvent
 from .incident import Incident, IncidentComponent, IncidentRole
 from .picture import UpdatePicture
 from .plan import ApprovalRule, CommunicationPlan, PlanRole, PlanStage, PlanVersion, Role
@@ -55,6 +56,10 @@ __all__ = [
     "ComponentStatus",
     "ComponentUserObjectPermission",
     "Decision",
+    "EventDelivery",
+    "EventMark",
+    "EventSubscription",
+    "EventType",
     "Incident",
     "IncidentComponent",
     "IncidentRole",
@@ -62,6 +67,7 @@ __all__ = [
     "IncidentUpdate",
     "KnownQuestion",
     "MessageTemplate",
+    "OutgoingEvent",
     "PlanRole",
     "PlanStage",
     "PlanVersion",

@@ -107,6 +107,7 @@ class RunbookRun(models.Model):
     # While a step talks to the network: nobody else takes it before then, and who took it since has another number.
     leased_until = models.DateTimeField(null=True, blank=True)
     fence = models.PositiveIntegerField(default=0)
+    halts = models.PositiveIntegerField(default=0)  # how often it came to stand still: each is told (incidents.events)
     started_at = models.DateTimeField(_("started"), default=timezone.now)
     finished_at = models.DateTimeField(_("finished"), null=True, blank=True)
 

@@ -59,8 +59,8 @@ class StaffNotice(models.Model):
         REMINDER = "reminder", _("A promise is about to break")
         BREACH = "breach", _("A promise is broken")
         RUNBOOK = "runbook", _("A runbook tells something")
-
         PROPOSAL = "proposal", _("Monitoring proposes an incident")
+        EVENTS = "events", _("Events for another system are paused")
 
     class Outcome(models.TextChoices):
         WAITING = "waiting", _("Waiting to be sent")

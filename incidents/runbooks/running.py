@@ -198,7 +198,7 @@ def _record(run: RunbookRun, one: RunbookStepRun, outcome: Outcome) -> bool:
         # Forwards only: so it ends.
         run.position = max(outcome.jump or 0, run.position + 1)
     elif outcome.halts:
-        run.state, run.reason = RunbookRun.State.PAUSED, outcome.note[:500]
+        run.state, run.reason, run.halts = RunbookRun.State.PAUSED, outcome.note[:500], run.halts + 1
     else:
         run.state = RunbookRun.State.WAITING
     one.save()
@@ -216,6 +216,7 @@ def pause(run: RunbookRun, by: Any) -> None:
         if me.state not in RunbookRun.LIVE:
             raise WrongState(_("It is “%(state)s” now.") % {"state": me.get_state_display()})
         me.state, me.reason = RunbookRun.State.PAUSED, _("Paused by %(who)s.") % {"who": name_of(by)}
+        me.halts += 1
         me.save()
 
 

@@ -48,6 +48,8 @@ TABLE = """
     add a recipient            . C . . .
     read recipients            . C S . .
     add an alert source        I . . . .
+    see event subscriptions    I . . . .
+    add an event subscription  . . . . .
     read the report            I C . M .
     add a person               . . . . .
 """
@@ -152,6 +154,8 @@ ACTIONS: dict[str, Callable[[User, World], bool]] = {
     "add a recipient": got("admin:channels_recipient_add"),
     "read recipients": got("admin:channels_recipient_changelist"),
     "add an alert source": got("admin:incidents_alertsource_add"),
+    "see event subscriptions": got("admin:incidents_eventsubscription_changelist"),
+    "add an event subscription": got("admin:incidents_eventsubscription_add"),
     "read the report": got("admin:feedback_report"),
     "add a person": got("admin:auth_user_add"),
 }
