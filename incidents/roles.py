@@ -50,8 +50,18 @@ _PLAN = [
 _MONITOR = [
     f"incidents.{verb}_{model}" for verb in ("add", "change", "delete") for model in ("alertsource", "alertrule")
 ]
+# Who we are at AWS is set up by administrators alone.
+_AWS = ["incidents.view_awsaccount"]
 PERMISSIONS = {
-    INCIDENT_MANAGERS: [*_SEE, *_SPEAK, *_DECIDE, *_MONITOR, "incidents.change_incident", "incidents.break_glass"],
+    INCIDENT_MANAGERS: [
+        *_SEE,
+        *_SPEAK,
+        *_DECIDE,
+        *_MONITOR,
+        *_AWS,
+        "incidents.change_incident",
+        "incidents.break_glass",
+    ],
     COMMUNICATIONS_MANAGERS: [
         *_SEE,
         *_SPEAK,

@@ -78,6 +78,9 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
                 item(_("Alert rules"), "rule", "incidents_alertrule_changelist", "incidents.view_alertrule")
                 if sees_all
                 else None,
+                item(_("AWS accounts"), "cloud", "incidents_awsaccount_changelist", "incidents.view_awsaccount")
+                if sees_all
+                else None,
                 item(
                     _("Private status pages"),
                     "lock",

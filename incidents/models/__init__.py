@@ -1,4 +1,5 @@
 from .alert import Alert, AlertRule, AlertSource, Proposal, ProposedComponent
+from .aws import AwsAccount
 from .component import (
     Component,
     ComponentGroup,
@@ -43,6 +44,7 @@ __all__ = [
     "AlertSource",
     "ApprovalRule",
     "AudienceSegment",
+    "AwsAccount",
     "CommunicationPlan",
     "Component",
     "ComponentGroup",
