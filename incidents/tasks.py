@@ -8,6 +8,7 @@ from channels.models import Dispatch
 
 from . import clock, confirming, planning, publishing, subscriber_import, subscribing, telling_staff
 from .alerts import taking_in
+from .aws import calling, coordinating, listening
 
 FIRST_SECONDS = 1
 log = logging.getLogger(__name__)
@@ -55,3 +56,15 @@ def sweep_clock() -> None:
 def sweep_alerts() -> None:
     """Alerts that are long over and that no incident came of."""
     taking_in.forget()
+
+
+def tell_aws(call_id: int) -> None:
+    """Make one call to AWS that was written down."""
+    calling.send(call_id)
+
+
+def sweep_aws() -> None:
+    """What AWS is to be told of incidents and was not, and what became of them there."""
+    coordinating.write_down()
+    calling.send_waiting()
+    listening.listen()

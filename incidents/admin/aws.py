@@ -1,10 +1,11 @@
-"""What is set up at AWS: the account, and a check that says in words whether it would work."""
+"""What is set up at AWS, a check that says in words whether it would work, and the calls that were made."""
 
 from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied, ValidationError
+from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
 from django.urls import URLPattern, path
@@ -16,10 +17,11 @@ from django.views.decorators.debug import sensitive_post_parameters
 from unfold.decorators import action, display
 from unfold.widgets import INPUT_CLASSES
 
+from commsportal.admin import ReadOnlyAdmin
 from incidents.aws import checking
-from incidents.models import AwsAccount
+from incidents.models import AwsAccount, AwsCall, Incident
 
-from . import glance
+from . import aws_card, glance
 from .alert import WholeCompanyAdmin
 
 STATES = {
@@ -195,3 +197,39 @@ class AwsAccountAdmin(WholeCompanyAdmin):
             **context,
         }
         return render(request, f"admin/incidents/awsaccount/{name}.html", shown, status=status)
+
+
+@admin.register(AwsCall)
+class AwsCallAdmin(ReadOnlyAdmin):
+    """What AWS was told of incidents, when, and what became of it."""
+
+    list_display = ["asked_at", "incident", "verb", "operation", "result", "tries", "account"]
+    list_filter = ["state", "verb", "account"]
+    search_fields = ["incident__title"]
+    list_select_related = ["incident", "account"]
+    fields = ["asked_at", "account", "incident", "verb", "operation", "state", "tries", "tried_at", "detail", "ref"]
+    readonly_fields = fields
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        seen = Incident.objects.for_user(request.user).order_by().values("pk")  # type: ignore[arg-type]
+        return super().get_queryset(request).filter(incident__in=seen)
+
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        # No permission of its own: who sees incidents sees what was told of them.
+        return request.user.has_perm("incidents.view_incident") and self._in_scope(request, obj)
+
+    def has_module_permission(self, request: HttpRequest) -> bool:
+        return self.has_view_permission(request)
+
+    @display(
+        description=gettext_lazy("state"),
+        ordering="state",
+        label={"sent": "success", "failed": "danger", "unknown": "warning", "waiting": "info", "sending": "info"},
+    )
+    def result(self, call: AwsCall) -> tuple[str, str]:
+        return call.state, call.get_state_display()
+
+    def get_urls(self) -> list[URLPattern]:
+        wrap = self.admin_site.admin_view
+        own = [path("incident/<int:pk>/", wrap(aws_card.view), name="incidents_awscall_incident")]
+        return [*own, *super().get_urls()]

@@ -39,7 +39,7 @@ from incidents.models import (
 )
 from incidents.models.component import OPERATE
 
-from . import declare, glance, maintenance, proposal
+from . import aws_card, declare, glance, maintenance, proposal
 from .refusal import refused
 
 
@@ -197,6 +197,7 @@ class IncidentAdmin(ReadOnlyAdmin):
             "roles": self._roles(request, incident, operates),
             **self._tickets(request, incident, pending, operates),
             **proposal.alerts_of(incident),
+            **aws_card.card(request, incident, operates),
             "sees_deliveries": request.user.has_perm("channels.view_dispatch"),
             "report": glance.link("feedback_report_incident", incident.pk)
             if request.user.has_perm("feedback.view_report")

@@ -1,5 +1,5 @@
 from .alert import Alert, AlertRule, AlertSource, Proposal, ProposedComponent
-from .aws import AwsAccount
+from .aws import AwsAccount, AwsCall, AwsEvent, AwsRecord
 from .component import (
     Component,
     ComponentGroup,
@@ -45,6 +45,9 @@ __all__ = [
     "ApprovalRule",
     "AudienceSegment",
     "AwsAccount",
+    "AwsCall",
+    "AwsEvent",
+    "AwsRecord",
     "CommunicationPlan",
     "Component",
     "ComponentGroup",

@@ -1,4 +1,4 @@
-"""The account at AWS that is told of incidents, and how."""
+"""Accounts at AWS that are told of incidents, what is there of each, and every call that is made for it."""
 
 import re
 from datetime import timedelta
@@ -8,12 +8,15 @@ from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.core.validators import RegexValidator
 from django.db import models
+from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext as _t
 from django.utils.translation import gettext_lazy as _
 
 from channels.secrets import EncryptedJSONField
 
+from .decision import Decision
+from .incident import Incident
 from .words import Severity
 
 RESPONSE_PLAN = re.compile(r"arn:aws(-cn|-us-gov)?:ssm-incidents::\d{12}:response-plan/[a-zA-Z0-9_-]{1,200}")
@@ -173,3 +176,103 @@ class AwsAccount(models.Model):
         for secret in filter(None, self.secrets.values()):
             text = text.replace(str(secret), "•••")
         return text
+
+
+# ── What is there of an incident ────────────────────────────────────────────
+
+
+class AwsRecord(models.Model):
+    """What an incident is at AWS: an incident of Incident Manager, or an OpsItem. One for each account."""
+
+    class State(models.TextChoices):
+        OPEN = "open", _("Open there")
+        RESOLVED = "resolved", _("Resolved there")
+        GONE = "gone", _("Not there any more")
+
+    account = models.ForeignKey(AwsAccount, on_delete=models.CASCADE, related_name="records")
+    incident = models.ForeignKey(Incident, on_delete=models.CASCADE, related_name="aws_records")
+    kind = models.CharField(_("kind"), max_length=20, choices=AwsAccount.Opens)
+    ref = models.CharField(max_length=1000)  # ARN, or ID of the OpsItem
+    ours = models.BooleanField(default=True)  # opened from here; else it was there first, and an alert told of it
+    state = models.CharField(_("state"), max_length=12, choices=State, default=State.OPEN)
+    opened_at = models.DateTimeField(_("opened"), default=timezone.now)
+    resolved_at = models.DateTimeField(_("resolved"), null=True, blank=True)
+    seen_at = models.DateTimeField(null=True, blank=True)  # when it was last looked at
+
+    class Meta:
+        verbose_name = _("record at AWS")
+        verbose_name_plural = _("records at AWS")
+        constraints = [models.UniqueConstraint(fields=["account", "incident"], name="aws_record_once")]
+
+    def __str__(self) -> str:
+        return f"{self.get_kind_display()}: {self.ref}"
+
+    @property
+    def ends_too_early(self) -> bool:
+        """Resolved there, while customers were told nothing of the kind."""
+        return self.state == self.State.RESOLVED and not self.incident.is_over
+
+
+class AwsEvent(models.Model):
+    """What somebody wrote, or what happened, in the timeline there. For staff: nothing of it is published."""
+
+    record = models.ForeignKey(AwsRecord, on_delete=models.CASCADE, related_name="events")
+    event_id = models.CharField(max_length=50)
+    kind = models.CharField(max_length=100)
+    text = models.TextField(blank=True)
+    at = models.DateTimeField()
+
+    class Meta:
+        ordering = ["-at", "-pk"]
+        constraints = [models.UniqueConstraint(fields=["record", "event_id"], name="aws_event_once")]
+
+    def __str__(self) -> str:
+        return self.text or self.kind
+
+
+class AwsCall(models.Model):
+    """One call that AWS is to get. Written down before it is made; made again with the same key it counts once."""
+
+    class Verb(models.TextChoices):
+        OPEN = "open", _("open the incident there")
+        TELL = "tell", _("tell what happened")
+        RESOLVE = "resolve", _("resolve it there")
+        REOPEN = "reopen", _("open it there again")
+
+    class State(models.TextChoices):
+        WAITING = "waiting", _("Waiting")
+        SENDING = "sending", _("Being made")
+        SENT = "sent", _("Done")
+        FAILED = "failed", _("Failed")
+        UNKNOWN = "unknown", _("Not known whether done")
+
+    account = models.ForeignKey(AwsAccount, on_delete=models.CASCADE, related_name="calls", verbose_name=_("account"))
+    incident = models.ForeignKey(
+        Incident, on_delete=models.CASCADE, related_name="aws_calls", verbose_name=_("incident")
+    )
+    decision = models.ForeignKey(Decision, on_delete=models.CASCADE, null=True, blank=True, related_name="+")
+    verb = models.CharField(_("what"), max_length=12, choices=Verb)
+    key = models.CharField(max_length=100, unique=True)
+    service = models.CharField(max_length=32)
+    operation = models.CharField(_("operation"), max_length=64)
+    params = models.JSONField(default=dict)
+    state = models.CharField(_("state"), max_length=12, choices=State, default=State.WAITING)
+    tries = models.PositiveIntegerField(_("attempts"), default=0)
+    asked_at = models.DateTimeField(_("since"), default=timezone.now)  # written down, or asked for again by a person
+    next_try_at = models.DateTimeField(default=timezone.now)
+    tried_at = models.DateTimeField(_("last attempt"), null=True, blank=True)
+    uncertain = models.BooleanField(default=False)  # an attempt may have been taken
+    ref = models.CharField(max_length=1000, blank=True)  # what AWS calls what came of it
+    detail = models.CharField(_("detail"), max_length=600, blank=True)
+
+    class Meta:
+        verbose_name = _("call to AWS")
+        verbose_name_plural = _("calls to AWS")
+        ordering = ["-pk"]
+        indexes = [
+            models.Index(fields=["id"], condition=Q(state__in=["waiting", "sending"]), name="aws_call_unsent"),
+            models.Index(fields=["account", "incident", "verb"], name="aws_call_of_incident"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.operation} ({self.get_state_display()})"
