@@ -52,6 +52,11 @@ _MONITOR = [
 ]
 # Who we are at AWS is set up by administrators alone.
 _AWS = ["incidents.view_awsaccount"]
+_AWS += [
+    f"incidents.{verb}_{model}"
+    for verb in ("view", "add", "change", "delete")
+    for model in ("metricgraph", "dashboardlink")
+]
 PERMISSIONS = {
     INCIDENT_MANAGERS: [
         *_SEE,

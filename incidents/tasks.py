@@ -8,7 +8,7 @@ from channels.models import Dispatch
 
 from . import clock, confirming, planning, publishing, subscriber_import, subscribing, telling_staff
 from .alerts import taking_in
-from .aws import calling, coordinating, listening
+from .aws import calling, coordinating, graphs, listening, measuring
 
 FIRST_SECONDS = 1
 log = logging.getLogger(__name__)
@@ -68,3 +68,9 @@ def sweep_aws() -> None:
     coordinating.write_down()
     calling.send_waiting()
     listening.listen()
+
+
+def sweep_cloudwatch() -> None:
+    """Pictures of graphs that are due, and the portal's own measures."""
+    graphs.refresh()
+    measuring.send()

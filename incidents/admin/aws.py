@@ -18,7 +18,8 @@ from unfold.decorators import action, display
 from unfold.widgets import INPUT_CLASSES
 
 from commsportal.admin import ReadOnlyAdmin
-from incidents.aws import checking
+from incidents.aws import checking, measuring
+from incidents.aws.asking import AwsError
 from incidents.models import AwsAccount, AwsCall, Incident
 
 from . import aws_card, glance
@@ -53,6 +54,9 @@ class AwsAccountForm(forms.ModelForm):
             "opens_in",
             "response_plan_arn",
             "opens_from",
+            "sends_measures",
+            "namespace",
+            "dashboard",
         ]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -103,7 +107,7 @@ class AwsAccountAdmin(WholeCompanyAdmin):
     list_filter = ["enabled"]
     search_fields = ["name"]
     change_form_before_template = "admin/incidents/awsaccount/state.html"
-    actions_detail = ["check_button"]
+    actions_detail = ["check_button", "dashboard_button"]
 
     @display(description=gettext_lazy("state"), label={key: kind for key, (_word, kind) in STATES.items()})
     def state(self, account: AwsAccount) -> tuple[str, Any]:
@@ -127,6 +131,7 @@ class AwsAccountAdmin(WholeCompanyAdmin):
         return [
             (None, {"fields": who}),
             (_("Incidents"), {"fields": ["opens_in", "response_plan_arn", "opens_from"]}),
+            (_("Measures"), {"fields": ["sends_measures", "namespace", "dashboard"]}),
         ]
 
     @method_decorator(sensitive_post_parameters("secret_access_key"))
@@ -154,7 +159,10 @@ class AwsAccountAdmin(WholeCompanyAdmin):
 
     def get_urls(self) -> list[URLPattern]:
         wrap = self.admin_site.admin_view
-        own = [path("<int:pk>/check/", wrap(self.check_view), name="incidents_awsaccount_check")]
+        own = [
+            path("<int:pk>/check/", wrap(self.check_view), name="incidents_awsaccount_check"),
+            path("<int:pk>/dashboard/", wrap(self.dashboard_view), name="incidents_awsaccount_dashboard"),
+        ]
         return [*own, *super().get_urls()]
 
     def has_check_permission(self, request: HttpRequest, *_object: Any) -> bool:
@@ -163,6 +171,10 @@ class AwsAccountAdmin(WholeCompanyAdmin):
     @action(description=gettext_lazy("Check it"), icon="fact_check", permissions=["check"], url_path="to-check")
     def check_button(self, request: HttpRequest, object_id: str) -> HttpResponse:
         return HttpResponseRedirect(glance.link("incidents_awsaccount_check", object_id))
+
+    @action(description=gettext_lazy("Dashboard"), icon="dashboard", permissions=["check"], url_path="to-dashboard")
+    def dashboard_button(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        return HttpResponseRedirect(glance.link("incidents_awsaccount_dashboard", object_id))
 
     def _account(self, request: HttpRequest, pk: int) -> AwsAccount:
         account = self.get_object(request, str(pk))
@@ -184,6 +196,25 @@ class AwsAccountAdmin(WholeCompanyAdmin):
             self.log_change(request, account, _("Checked."))
             return HttpResponseRedirect(request.path)
         return self._render(request, account, "check", _("Check “%(name)s”") % {"name": account.name})
+
+    def dashboard_view(self, request: HttpRequest, pk: int) -> HttpResponse:
+        """GET shows what would be written, POST writes it."""
+        account = self._account(request, pk)
+        error = ""
+        if request.method == "POST":
+            try:
+                remarks = measuring.put_dashboard(account)
+            except AwsError as problem:
+                error = account.mask(problem.words())
+            else:
+                self.log_change(request, account, _("Wrote the dashboard “%(name)s”.") % {"name": account.dashboard})
+                messages.success(request, _("The dashboard is written."))
+                for one in remarks:
+                    messages.warning(request, _("CloudWatch remarks: %(text)s") % {"text": one})
+                return HttpResponseRedirect(request.path)
+        title = _("Dashboard of “%(name)s”") % {"name": account.name}
+        shown = {"body": measuring.dashboard(account), "error": error}
+        return self._render(request, account, "dashboard", title, 422 if error else 200, **shown)
 
     def _render(
         self, request: HttpRequest, account: AwsAccount, name: str, title: str, status: int = 200, **context: Any

@@ -10,7 +10,7 @@ from django.utils.translation import ngettext
 
 from incidents.aws import calling, coordinating
 from incidents.errors import Problem, Refused
-from incidents.models import AwsAccount, AwsCall, AwsEvent, Incident
+from incidents.models import AwsAccount, AwsCall, AwsEvent, DashboardLink, Incident, MetricGraph, MetricImage
 
 from . import glance
 from .refusal import refused
@@ -20,11 +20,30 @@ State = AwsCall.State
 
 
 def card(request: HttpRequest, incident: Incident, operates: bool) -> dict[str, Any]:
-    """{"aws": …} for the page of an incident; nothing in it where no account opens incidents. Four queries at most."""
+    """{"aws", "graphs", "dashboards"} for the page of an incident. Six queries at most."""
+    return {"aws": _there(request, incident, operates), **_watched(request, incident)}
+
+
+def _watched(request: HttpRequest, incident: Incident) -> dict[str, Any]:
+    """The last picture of each graph, and the shared dashboards, of its components, as far as this person sees them."""
+    hit = incident.incident_components.values("component")
+    seen = MetricGraph.objects.for_user(request.user).filter(component__in=hit, enabled=True)  # type: ignore[arg-type]
+    last: dict[int, MetricImage] = {}
+    if not incident.is_over:  # a picture is of now, and later ones say nothing of then
+        images = MetricImage.objects.filter(graph__in=seen.order_by().values("pk")).select_related("graph")
+        order = ("graph__position", "graph_id", "-taken_at", "-pk")
+        for image in images.defer("content", "graph__widget").order_by(*order):
+            last.setdefault(image.graph_id, image)
+    links = DashboardLink.objects.for_user(request.user).filter(component__in=hit)  # type: ignore[arg-type]
+    return {"graphs": list(last.values()), "dashboards": list(links.order_by("title", "pk"))}
+
+
+def _there(request: HttpRequest, incident: Incident, operates: bool) -> dict[str, Any] | None:
+    """What is there of it; None where no account opens incidents."""
     accounts = list(AwsAccount.objects.exclude(opens_in=""))
     records = list(incident.aws_records.select_related("account").order_by("pk"))
     if not accounts and not records:
-        return {"aws": None}
+        return None
     for record in records:
         record.incident = incident
     calls = list(incident.aws_calls.exclude(state=State.SENT).select_related("account").order_by("pk"))
@@ -33,14 +52,12 @@ def card(request: HttpRequest, incident: Incident, operates: bool) -> dict[str, 
     may = operates and request.user.has_perm("incidents.declare_incident")
     free = [one for one in accounts if one.enabled and one.pk not in taken]
     return {
-        "aws": {
-            "records": records,
-            "events": list(events),
-            "failed": [one for one in calls if one.state in (State.FAILED, State.UNKNOWN)],
-            "waiting": [one for one in calls if one.state in (State.WAITING, State.SENDING)],
-            "free": free if may and not (incident.is_over or incident.maintenance) else [],
-            "may": may,
-        }
+        "records": records,
+        "events": list(events),
+        "failed": [one for one in calls if one.state in (State.FAILED, State.UNKNOWN)],
+        "waiting": [one for one in calls if one.state in (State.WAITING, State.SENDING)],
+        "free": free if may and not (incident.is_over or incident.maintenance) else [],
+        "may": may,
     }
 
 

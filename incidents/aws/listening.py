@@ -33,17 +33,20 @@ def listen() -> None:
         account__enabled=True,
     )
     end = time.monotonic() + SLICE
+    silent: set[int] = set()  # accounts that did not answer just now
     for record in due.select_related("account").order_by("seen_at", "pk"):
         if time.monotonic() > end:
             return
         mine = AwsRecord.objects.filter(pk=record.pk, seen_at=record.seen_at)
-        if not mine.update(seen_at=now):
-            continue  # another worker looks
+        if record.account_id in silent or not mine.update(seen_at=now):  # or another worker looks
+            continue
         try:
             look(record)
             note(record.account, None)
         except AwsError as error:
             note(record.account, error)
+            if error.again:
+                silent.add(record.account_id)
             if error.missing:
                 AwsRecord.objects.filter(pk=record.pk).update(state=AwsRecord.State.GONE)
 

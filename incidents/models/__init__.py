@@ -9,6 +9,7 @@ from .component import (
 )
 from .decision import Decision
 from .incident import Incident, IncidentComponent, IncidentRole
+from .metric import DashboardLink, MetricGraph, MetricImage
 from .picture import UpdatePicture
 from .plan import ApprovalRule, CommunicationPlan, PlanRole, PlanStage, PlanVersion, Role
 from .rendition import Rendition
@@ -54,6 +55,7 @@ __all__ = [
     "ComponentGroupObjectPermission",
     "ComponentStatus",
     "ComponentUserObjectPermission",
+    "DashboardLink",
     "Decision",
     "Incident",
     "IncidentComponent",
@@ -61,6 +63,8 @@ __all__ = [
     "IncidentTicket",
     "IncidentUpdate",
     "MessageTemplate",
+    "MetricGraph",
+    "MetricImage",
     "PlanRole",
     "PlanStage",
     "PlanVersion",

@@ -1,10 +1,10 @@
 """A fake of AWS services on loopback, built on botocore's own service models.
 
 It checks requests as the models say (required, type, length, range, enum, pattern) and answers typed shapes. Errors,
-throttles, silences and dropped replies are scripted. CBOR (CloudWatch) is read and written by botocore's own code.
-It is a fake: what passes here was never verified on AWS.
+throttles, silences and dropped replies are scripted. It is a fake: what passes here was never verified on AWS.
 """
 
+import base64
 import json
 import re
 import threading
@@ -23,13 +23,10 @@ from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 from botocore.model import OperationModel, ServiceModel, Shape
-from botocore.parsers import RpcV2CBORParser
-from botocore.serialize import CBORSerializer
 from botocore.validate import ParamValidator
 
 ACCESS_KEY = "AKIAFAKEFAKEFAKEFAKE"
 SECRET_KEY = "fake-secret-never-to-be-seen"
-CBOR = "smithy-rpc-v2-cbor"
 
 
 @dataclass(frozen=True)
@@ -210,7 +207,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     @property
     def _protocol(self) -> str:
-        return self.fake.model.metadata["protocol"]
+        return self.fake.model.resolved_protocol  # of several, the one that the SDK speaks
 
     def _parse(self, body: bytes) -> tuple[OperationModel, dict[str, Any]]:
         service = self.fake.model
@@ -222,8 +219,6 @@ class _Handler(BaseHTTPRequestHandler):
             operation = service.operation_model(flat.pop("Action"))
             flat.pop("Version")
             return operation, _nested(flat, operation.input_shape, "")
-        if self._protocol == CBOR:
-            return service.operation_model(self.path.rpartition("/")[2]), _from_cbor(body)
         path, _mark, query = self.path.partition("?")
         for name in service.operation_names:
             operation = service.operation_model(name)
@@ -240,9 +235,6 @@ class _Handler(BaseHTTPRequestHandler):
             inner = "".join(_xml(name, value) for name, value in answer.items())
             name = operation.name
             self._write(200, f"<{name}Response><{name}Result>{inner}</{name}Result></{name}Response>")
-        elif self._protocol == CBOR:
-            said = _to_cbor(answer, operation.output_shape) if operation.output_shape else b""
-            self._write(200, said, {"smithy-protocol": "rpc-v2-cbor", "Content-Type": "application/cbor"})
         else:
             shape = operation.output_shape
             members = shape.members if shape else {}
@@ -251,17 +243,12 @@ class _Handler(BaseHTTPRequestHandler):
             headers = {members[n].serialization["name"]: answer[n] for n in answer if place[n] == "header"}
             payload = shape.serialization.get("payload") if shape else None
             said = answer[payload] if payload else {name: answer[name] for name in answer if not place[name]}
-            self._write(status, said if isinstance(said, bytes) else json.dumps(said), headers)
+            self._write(status, said if isinstance(said, bytes) else json.dumps(said, default=_as_text), headers)
 
     def _fault(self, fault: Fault) -> None:
         if self._protocol == "query":
             inner = _xml("Type", "Sender") + _xml("Code", fault.code) + _xml("Message", fault.message)
             self._write(fault.status, f"<ErrorResponse><Error>{inner}</Error></ErrorResponse>")
-        elif self._protocol == CBOR:
-            shape = self.fake.model.shape_for("InternalServiceFault")  # any with a Message
-            said = _to_cbor({"Message": fault.message}, shape)
-            kind = {"x-amzn-query-error": f"{fault.code};Sender", "smithy-protocol": "rpc-v2-cbor"}
-            self._write(fault.status, said, {**kind, **fault.headers})
         else:
             body = {"__type": fault.code, "message": fault.message, "Message": fault.message, **fault.extra}
             self._write(fault.status, json.dumps(body), {"x-amzn-ErrorType": fault.code, **fault.headers})
@@ -279,15 +266,8 @@ class _Handler(BaseHTTPRequestHandler):
         pass
 
 
-def _from_cbor(body: bytes) -> dict[str, Any]:
-    parser = RpcV2CBORParser()
-    return parser.parse_data_item(parser.get_peekable_stream_from_bytes(body)) if body else {}
-
-
-def _to_cbor(value: dict[str, Any], shape: Shape) -> bytes:
-    found = bytearray()
-    CBORSerializer()._serialize_data_item(found, value, shape)
-    return bytes(found)
+def _as_text(blob: bytes) -> str:
+    return base64.b64encode(blob).decode()
 
 
 def _gathered(operation: OperationModel, body: bytes, outside: dict[str, str]) -> dict[str, Any]:

@@ -14,7 +14,15 @@ from .conftest import PLAN, REGION
 
 pytestmark = pytest.mark.django_db
 ADD = "/admin/incidents/awsaccount/add/"
-FORM = {"name": "Production", "enabled": "on", "region": REGION, "opens_in": "", "opens_from": ""}
+FORM = {
+    "name": "Production",
+    "enabled": "on",
+    "region": REGION,
+    "opens_in": "",
+    "opens_from": "",
+    "namespace": "Commsportal",
+    "dashboard": "Commsportal",
+}
 ME = {"Arn": "arn:aws:iam::123456789012:user/commsportal", "Account": "123456789012", "UserId": "AIDAFAKE"}
 
 
@@ -72,6 +80,8 @@ def test_without_a_key_the_role_of_the_machine_is_used(boss, make_account):
         ({"opens_in": "incident_manager", "response_plan_arn": "plan"}, "response_plan_arn", "“plan” is not the ARN"),
         ({"opens_in": "", "opens_from": "sev2"}, "opens_in", "Choose where"),
         ({"opens_in": "elsewhere"}, "opens_in", "elsewhere"),
+        ({"namespace": "AWS/EC2"}, "namespace", "“AWS/EC2” is no namespace"),
+        ({"dashboard": "our board"}, "dashboard", "“our board”: letters, digits"),
     ],
 )
 def test_bad_input_names_the_field_the_value_and_the_fix(boss, changes, field, words):

@@ -15,7 +15,7 @@ from incidents import declaring, tasks
 from incidents.alerts import taking_in
 from incidents.alerts.eventbridge import read
 from incidents.alerts.signal import Malformed, Unknown
-from incidents.aws import calling, coordinating
+from incidents.aws import calling, coordinating, listening
 from incidents.errors import NotAllowed, Refused, WrongState
 from incidents.models import AlertSource, AwsAccount, AwsCall, AwsRecord, Incident, Proposal
 from tests import make
@@ -410,6 +410,15 @@ def test_it_is_looked_at_once_a_minute(marta, account, manager):
     for _time in range(3):
         tasks.sweep_aws()
     assert operations(manager).count("GetIncidentRecord") == 1
+
+
+def test_an_account_that_does_not_answer_is_asked_once_for_many_incidents(marta, account, manager):
+    for n in range(3):
+        incident = make.incident(marta)
+        AwsRecord.objects.create(account=account, incident=incident, kind="incident_manager", ref=f"{RECORD[:-1]}{n}")
+    manager.script("GetIncidentRecord", Drop())
+    listening.listen()
+    assert len(manager.calls) == 1
 
 
 def test_what_was_deleted_there_is_left_alone(marta, account, manager):
