@@ -187,6 +187,8 @@ SWEEPS = [
     "incidents.tasks.sweep_alerts",
     "incidents.tasks.sweep_runbooks",
     "incidents.tasks.sweep_events",
+    "incidents.tasks.sweep_aws",
+    "incidents.tasks.sweep_cloudwatch",
 ]
 SWEEP_SECONDS = env.int("SWEEP_SECONDS", default=10)
 # A queue that did nothing for this long while work was waiting is killed and restarted. Longer than any good task.

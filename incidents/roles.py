@@ -52,6 +52,13 @@ _MONITOR = [
     f"incidents.{verb}_{model}" for verb in ("add", "change", "delete") for model in ("alertsource", "alertrule")
 ]
 _AUTOMATE = ["incidents.own_apitoken"]
+# Who we are at AWS is set up by administrators alone.
+_AWS = ["incidents.view_awsaccount"]
+_AWS += [
+    f"incidents.{verb}_{model}"
+    for verb in ("view", "add", "change", "delete")
+    for model in ("metricgraph", "dashboardlink")
+]
 PERMISSIONS = {
     INCIDENT_MANAGERS: [
         *_SEE,
@@ -62,6 +69,7 @@ PERMISSIONS = {
         "incidents.change_incident",
         "incidents.break_glass",
         "incidents.view_eventsubscription",
+        *_AWS,
     ],
     COMMUNICATIONS_MANAGERS: [
         *_SEE,

@@ -8,6 +8,7 @@ from channels.models import Dispatch
 
 from . import clock, confirming, planning, publishing, subscriber_import, subscribing, telling_staff
 from .alerts import taking_in, telling
+from .aws import calling, coordinating, graphs, listening, measuring
 from .events import recording, sending
 from .models import ApiAnswer
 from .runbooks import running
@@ -83,3 +84,21 @@ def sweep_events() -> None:
         pass
     sending.send_due()
     sending.forget()
+
+
+def tell_aws(call_id: int) -> None:
+    """Make one call to AWS that was written down."""
+    calling.send(call_id)
+
+
+def sweep_aws() -> None:
+    """What AWS is to be told of incidents and was not, and what became of them there."""
+    coordinating.write_down()
+    calling.send_waiting()
+    listening.listen()
+
+
+def sweep_cloudwatch() -> None:
+    """Pictures of graphs that are due, and the portal's own measures."""
+    graphs.refresh()
+    measuring.send()

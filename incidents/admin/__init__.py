@@ -3,9 +3,11 @@
 from . import (
     alert,
     api_token,
+    aws,
     component,
     event,
     incident,
+    metric,
     plan,
     proposal,
     question,
@@ -22,9 +24,11 @@ from . import (
 __all__ = [
     "alert",
     "api_token",
+    "aws",
     "component",
     "event",
     "incident",
+    "metric",
     "plan",
     "proposal",
     "question",

@@ -35,7 +35,7 @@ from incidents.models import (
     Stage,
 )
 
-from . import declare, glance, maintenance, proposal, runbook_run, support
+from . import aws_card, declare, glance, maintenance, proposal, runbook_run, support
 from .glance import badge
 from .refusal import refused
 
@@ -205,6 +205,7 @@ class IncidentAdmin(ReadOnlyAdmin):
             **self._tickets(request, incident, pending, operates),
             **proposal.alerts_of(incident),
             **runbook_run.cards(incident, request.user, operates),
+            **aws_card.card(request, incident, operates),
             "sees_deliveries": request.user.has_perm("channels.view_dispatch"),
             "report": glance.link("feedback_report_incident", incident.pk)
             if request.user.has_perm("feedback.view_report")

@@ -86,6 +86,16 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
                 item(_("Alert rules"), "rule", "incidents_alertrule_changelist", "incidents.view_alertrule")
                 if sees_all
                 else None,
+                item(_("AWS accounts"), "cloud", "incidents_awsaccount_changelist", "incidents.view_awsaccount")
+                if sees_all
+                else None,
+                item(_("Graphs"), "show_chart", "incidents_metricgraph_changelist", "incidents.view_metricgraph"),
+                item(
+                    _("Shared dashboards"),
+                    "share",
+                    "incidents_dashboardlink_changelist",
+                    "incidents.view_dashboardlink",
+                ),
                 item(
                     _("Private status pages"),
                     "lock",

@@ -9,7 +9,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("incidents", "0026_api"),
+        ("incidents", "0027_aws"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 

@@ -1,5 +1,6 @@
 from .alert import Alert, AlertRule, AlertSource, Proposal, ProposedComponent
 from .api_token import ApiAnswer, ApiToken, Scope
+from .aws import AwsAccount, AwsCall, AwsEvent, AwsRecord
 from .component import (
     Component,
     ComponentGroup,
@@ -10,6 +11,7 @@ from .component import (
 from .decision import Decision
 from .event import EventDelivery, EventMark, EventSubscription, EventType, OutgoingEvent
 from .incident import Incident, IncidentComponent, IncidentRole
+from .metric import DashboardLink, MetricGraph, MetricImage
 from .picture import UpdatePicture
 from .plan import ApprovalRule, CommunicationPlan, PlanRole, PlanStage, PlanVersion, Role
 from .question import KnownQuestion
@@ -49,12 +51,17 @@ __all__ = [
     "ApiToken",
     "ApprovalRule",
     "AudienceSegment",
+    "AwsAccount",
+    "AwsCall",
+    "AwsEvent",
+    "AwsRecord",
     "CommunicationPlan",
     "Component",
     "ComponentGroup",
     "ComponentGroupObjectPermission",
     "ComponentStatus",
     "ComponentUserObjectPermission",
+    "DashboardLink",
     "Decision",
     "EventDelivery",
     "EventMark",
@@ -67,6 +74,8 @@ __all__ = [
     "IncidentUpdate",
     "KnownQuestion",
     "MessageTemplate",
+    "MetricGraph",
+    "MetricImage",
     "OutgoingEvent",
     "PlanRole",
     "PlanStage",
