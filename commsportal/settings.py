@@ -186,6 +186,7 @@ SWEEPS = [
     "incidents.tasks.sweep_clock",
     "incidents.tasks.sweep_alerts",
     "incidents.tasks.sweep_runbooks",
+    "incidents.tasks.sweep_automation",
 ]
 SWEEP_SECONDS = env.int("SWEEP_SECONDS", default=10)
 # A queue that did nothing for this long while work was waiting is killed and restarted. Longer than any good task.

@@ -8,6 +8,7 @@ from channels.models import Dispatch
 
 from . import clock, confirming, planning, publishing, subscriber_import, subscribing, telling_staff
 from .alerts import taking_in
+from .aws import automation
 from .runbooks import running
 
 FIRST_SECONDS = 1
@@ -61,8 +62,25 @@ def sweep_alerts() -> None:
 def run_runbook(run_id: int) -> None:
     """Go on with a runbook, as far as it goes now."""
     running.advance(run_id)
+    automation.wake(run_id)
 
 
 def sweep_runbooks() -> None:
     """Runs that no wake-up reached, whose time has come, or whose worker died."""
     running.advance_due()
+
+
+def register_automation(document_id: int) -> None:
+    """Hand a runbook to AWS."""
+    automation.hand_over(document_id)
+
+
+def follow_automation(execution_id: int) -> None:
+    """See how far an execution on AWS is, and signal what it waits for."""
+    automation.follow(execution_id)
+
+
+def sweep_automation() -> None:
+    """Runbooks to be registered on AWS, and executions there that it is time to look at."""
+    automation.hand_over_due()
+    automation.follow_due()

@@ -1,4 +1,5 @@
 from .alert import Alert, AlertRule, AlertSource, Proposal, ProposedComponent
+from .automation import AutomationDocument, AutomationExecution, AutomationSignal
 from .component import (
     Component,
     ComponentGroup,
@@ -44,6 +45,9 @@ __all__ = [
     "AlertSource",
     "ApprovalRule",
     "AudienceSegment",
+    "AutomationDocument",
+    "AutomationExecution",
+    "AutomationSignal",
     "CommunicationPlan",
     "Component",
     "ComponentGroup",
