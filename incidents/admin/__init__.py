@@ -2,6 +2,7 @@
 
 from . import (
     alert,
+    automation,
     component,
     incident,
     plan,
@@ -16,6 +17,7 @@ from . import (
 
 __all__ = [
     "alert",
+    "automation",
     "component",
     "incident",
     "plan",

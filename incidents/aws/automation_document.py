@@ -222,8 +222,9 @@ def _approve(
         "title": "{{ IncidentTitle }}",
         "url": "{{ PortalUrl }}",
     }
+    aside = _("An approval given in AWS lets AWS go on. It publishes nothing.")
     inputs = {
-        "Message": f"{said} {_('An approval given in AWS lets AWS go on. It publishes nothing.')}",
+        "Message": f"{said} {aside}",
         # The portal counts the approvals that the plan asks for, and signals once, when all of them are there.
         "MinRequiredApprovals": 1,
         "Approvers": "{{ Approvers }}",
