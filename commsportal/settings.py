@@ -189,6 +189,7 @@ SWEEPS = [
     "incidents.tasks.sweep_events",
     "incidents.tasks.sweep_aws",
     "incidents.tasks.sweep_cloudwatch",
+    "incidents.tasks.sweep_automation",
 ]
 SWEEP_SECONDS = env.int("SWEEP_SECONDS", default=10)
 # A queue that did nothing for this long while work was waiting is killed and restarted. Longer than any good task.

@@ -8,7 +8,7 @@ from channels.models import Dispatch
 
 from . import clock, confirming, planning, publishing, subscriber_import, subscribing, telling_staff
 from .alerts import taking_in, telling
-from .aws import calling, coordinating, graphs, listening, measuring
+from .aws import automation, calling, coordinating, graphs, listening, measuring
 from .events import recording, sending
 from .models import ApiAnswer
 from .runbooks import running
@@ -66,6 +66,7 @@ def sweep_alerts() -> None:
 def run_runbook(run_id: int) -> None:
     """Go on with a runbook, as far as it goes now."""
     running.advance(run_id)
+    automation.wake(run_id)
 
 
 def sweep_runbooks() -> None:
@@ -102,3 +103,19 @@ def sweep_cloudwatch() -> None:
     """Pictures of graphs that are due, and the portal's own measures."""
     graphs.refresh()
     measuring.send()
+
+
+def register_automation(document_id: int) -> None:
+    """Hand a runbook to AWS."""
+    automation.hand_over(document_id)
+
+
+def follow_automation(execution_id: int) -> None:
+    """See how far an execution on AWS is, and signal what it waits for."""
+    automation.follow(execution_id)
+
+
+def sweep_automation() -> None:
+    """Runbooks to be registered on AWS, and executions there that it is time to look at."""
+    automation.hand_over_due()
+    automation.follow_due()

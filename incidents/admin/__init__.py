@@ -3,6 +3,7 @@
 from . import (
     alert,
     api_token,
+    automation,
     aws,
     component,
     event,
@@ -24,6 +25,7 @@ from . import (
 __all__ = [
     "alert",
     "api_token",
+    "automation",
     "aws",
     "component",
     "event",

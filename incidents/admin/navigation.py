@@ -80,6 +80,18 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
                     "incidents_componentgroup_changelist",
                     "incidents.change_componentgroup",
                 ),
+                item(
+                    _("Runbooks on AWS"),
+                    "cloud_sync",
+                    "incidents_automationdocument_changelist",
+                    "incidents.view_runbook",
+                ),
+                item(
+                    _("Executions on AWS"),
+                    "cloud_done",
+                    "incidents_automationexecution_changelist",
+                    "incidents.view_runbook",
+                ),
                 item(_("Alert sources"), "sensors", "incidents_alertsource_changelist", "incidents.view_alertsource")
                 if sees_all
                 else None,

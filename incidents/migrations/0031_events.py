@@ -55,7 +55,7 @@ def begin_now(apps, schema_editor):
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("incidents", "0029_support"),
+        ("incidents", "0030_automation"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 

@@ -1,5 +1,6 @@
 from .alert import Alert, AlertRule, AlertSource, Proposal, ProposedComponent
 from .api_token import ApiAnswer, ApiToken, Scope
+from .automation import AutomationDocument, AutomationExecution, AutomationSignal
 from .aws import AwsAccount, AwsCall, AwsEvent, AwsRecord
 from .component import (
     Component,
@@ -51,6 +52,9 @@ __all__ = [
     "ApiToken",
     "ApprovalRule",
     "AudienceSegment",
+    "AutomationDocument",
+    "AutomationExecution",
+    "AutomationSignal",
     "AwsAccount",
     "AwsCall",
     "AwsEvent",

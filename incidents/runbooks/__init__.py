@@ -3,7 +3,7 @@
 `KINDS[step["kind"]]` is the kind of a step, `running` walks through them.
 """
 
-from . import calls, kinds
+from . import calls, following, kinds
 from .kinds import Kind
 
 KINDS: dict[str, Kind] = {
@@ -18,4 +18,5 @@ KINDS: dict[str, Kind] = {
     "branch": kinds.Branch(),
     "webhook": calls.Webhook(),
     "aws": calls.AwsCall(),
+    "automation": following.Following(),
 }

@@ -100,6 +100,7 @@ class Kind(ABC):
 
     label: ClassVar[str | Promise]
     fields: ClassVar[dict[str, forms.Field]] = {}
+    offered: ClassVar[bool] = True  # to whoever writes a runbook
 
     @abstractmethod
     def do(self, run: RunbookRun, log: RunbookStepRun, config: Config) -> Outcome:

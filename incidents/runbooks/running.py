@@ -59,6 +59,11 @@ def start(incident: Incident, runbook: Runbook, by: Any) -> RunbookRun:
     check_may(incident, by)
     plan = incident.plan_version
     content = next((one for one in (plan.runbooks() if plan else ()) if one["key"] == runbook.pk), runbook.content())
+    return start_as(incident, runbook, content, by)
+
+
+def start_as(incident: Incident, runbook: Runbook, content: dict[str, Any], by: Any) -> RunbookRun:
+    """The same with these steps, for a caller who has checked that `by` may. Raises WrongState, Refused."""
     if not runbook.enabled or not content["steps"]:
         raise Refused(_("“%(name)s” is switched off, or has no steps.") % {"name": runbook})
     with transaction.atomic():

@@ -112,6 +112,8 @@ class FakeAws:
                 return step
             answer = self.answers.get(operation.name) or example(operation.output_shape, len(self.calls))
             answer = answer(params) if callable(answer) else answer
+            if isinstance(answer, Fault | Drop | Hang):
+                return answer
             wrong = list(problems_of(answer, operation.output_shape))
             assert not wrong, f"the fake's own answer does not fit the model: {wrong}"
             return answer
