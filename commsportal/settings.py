@@ -185,6 +185,7 @@ SWEEPS = [
     "incidents.tasks.sweep_requests",
     "incidents.tasks.sweep_clock",
     "incidents.tasks.sweep_alerts",
+    "incidents.tasks.sweep_chat",
 ]
 SWEEP_SECONDS = env.int("SWEEP_SECONDS", default=10)
 # A queue that did nothing for this long while work was waiting is killed and restarted. Longer than any good task.
@@ -199,6 +200,8 @@ SUBSCRIBE_DOMAIN_PER_HOUR = env.int("SUBSCRIBE_DOMAIN_PER_HOUR", default=200)
 ALERT_WINDOW_MINUTES = env.int("ALERT_WINDOW_MINUTES", default=10)
 # Alerts that no incident came of are deleted after so many days.
 ALERT_KEEP_DAYS = env.int("ALERT_KEEP_DAYS", default=90)
+# Where Slack's Web API is; GovSlack has another.
+SLACK_API = env("SLACK_API", default="https://slack.com/api").rstrip("/")
 # Where each web server keeps the pages that it answers from; not the directory of a channel.
 STATUS_DIR = DATA_DIR / "live"
 # The status page channel publishes through this callable: channels/ knows nothing of incidents.

@@ -50,13 +50,24 @@ _PLAN = [
 _MONITOR = [
     f"incidents.{verb}_{model}" for verb in ("add", "change", "delete") for model in ("alertsource", "alertrule")
 ]
+# Whoever sets a workspace up could sign in anybody's name, an approver's too: that is for administrators alone.
+_CHAT = ["incidents.view_chatworkspace", "incidents.view_chataccount", "incidents.delete_chataccount"]
 PERMISSIONS = {
-    INCIDENT_MANAGERS: [*_SEE, *_SPEAK, *_DECIDE, *_MONITOR, "incidents.change_incident", "incidents.break_glass"],
+    INCIDENT_MANAGERS: [
+        *_SEE,
+        *_SPEAK,
+        *_DECIDE,
+        *_MONITOR,
+        *_CHAT,
+        "incidents.change_incident",
+        "incidents.break_glass",
+    ],
     COMMUNICATIONS_MANAGERS: [
         *_SEE,
         *_SPEAK,
         *_DECIDE,
         *_PLAN,
+        *_CHAT,
         "incidents.add_statuspage",
         "incidents.change_statuspage",
         "incidents.delete_statuspage",

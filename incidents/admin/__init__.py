@@ -2,6 +2,7 @@
 
 from . import (
     alert,
+    chat,
     component,
     incident,
     plan,
@@ -16,6 +17,7 @@ from . import (
 
 __all__ = [
     "alert",
+    "chat",
     "component",
     "incident",
     "plan",

@@ -39,7 +39,7 @@ from incidents.models import (
 )
 from incidents.models.component import OPERATE
 
-from . import declare, glance, maintenance, proposal
+from . import chat, declare, glance, maintenance, proposal
 from .refusal import refused
 
 
@@ -135,6 +135,7 @@ class IncidentAdmin(ReadOnlyAdmin):
             path("<int:pk>/dismiss/", wrap(self.dismiss_view), name="incidents_incident_dismiss"),
             path("<int:pk>/role/", wrap(self.role_view), name="incidents_incident_role"),
             path("<int:pk>/tickets/", wrap(self.tickets_view), name="incidents_incident_tickets"),
+            path("<int:pk>/archive-room/", wrap(self.archive_room_view), name="incidents_incident_archive_room"),
         ]
         return [*own, *super().get_urls()]
 
@@ -197,6 +198,7 @@ class IncidentAdmin(ReadOnlyAdmin):
             "roles": self._roles(request, incident, operates),
             **self._tickets(request, incident, pending, operates),
             **proposal.alerts_of(incident),
+            "chat": chat.of(request, incident, operates),
             "sees_deliveries": request.user.has_perm("channels.view_dispatch"),
             "report": glance.link("feedback_report_incident", incident.pk)
             if request.user.has_perm("feedback.view_report")
@@ -267,6 +269,9 @@ class IncidentAdmin(ReadOnlyAdmin):
             return refused(request, error, back)
         page = "compose" if draft.status == IncidentUpdate.Status.DRAFT else "review"
         return HttpResponseRedirect(glance.link(f"incidents_incidentupdate_{page}", draft.pk))
+
+    def archive_room_view(self, request: HttpRequest, pk: int) -> HttpResponse:
+        return chat.archive(request, self._visible(request, pk))
 
     def dismiss_view(self, request: HttpRequest, pk: int) -> HttpResponse:
         """Close an incident that was declared by mistake and of which customers never heard."""

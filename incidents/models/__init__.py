@@ -1,4 +1,5 @@
 from .alert import Alert, AlertRule, AlertSource, Proposal, ProposedComponent
+from .chat import ChatAccount, ChatPost, ChatRequest, ChatRoom, ChatWorkspace
 from .component import (
     Component,
     ComponentGroup,
@@ -43,6 +44,11 @@ __all__ = [
     "AlertSource",
     "ApprovalRule",
     "AudienceSegment",
+    "ChatAccount",
+    "ChatPost",
+    "ChatRequest",
+    "ChatRoom",
+    "ChatWorkspace",
     "CommunicationPlan",
     "Component",
     "ComponentGroup",
