@@ -74,7 +74,7 @@ def _approved(update: IncidentUpdate) -> str:
     if update.goes_by_itself:
         when = rendering.moment(update.publish_at, always_day=True)
         return _("Approved. It goes out by itself: %(time)s.") % {"time": when}
-    return f"{_('Approved. It is not sent yet.')} {page(update)}"
+    return _("Approved. It is not sent yet.") + " " + page(update)
 
 
 def _meant(account: ChatAccount, shown: str) -> tuple[IncidentUpdate, str]:

@@ -76,11 +76,11 @@ def _list(account: ChatAccount, rest: str, asked: Mapping[str, Any]) -> str:
     found = list(_visible(account).open().order_by("-started_at", "-pk")[: MOST + 1])
     if not found:
         return _("No incident is open.")
-    lines = [
-        f"{_named(one)}: {safe(one.get_severity_display() if not one.maintenance else _('Maintenance'))}, "
-        f"{safe(one.stage_in_words)}{'' if one.published_at else ', ' + safe(_('not public yet'))}"
-        for one in found[:MOST]
-    ]
+    lines = []
+    for one in found[:MOST]:
+        facts = [_("Maintenance") if one.maintenance else str(one.get_severity_display()), one.stage_in_words]
+        facts += [] if one.published_at else [_("not public yet")]
+        lines.append(f"{_named(one)}: {safe(', '.join(facts))}")
     return "\n".join([*lines, *([_("There are more.")] if len(found) > MOST else [])])
 
 
@@ -94,7 +94,7 @@ def _clock(account: ChatAccount, rest: str, asked: Mapping[str, Any]) -> str:
 def _countdown(incident: Any) -> str:
     promise = glance.promise(incident, incident.told_at)
     if promise is None:
-        return f"{_named(incident)}: {safe(_('nothing is promised'))}"
+        return _named(incident) + ": " + safe(_("nothing is promised"))
     mark = {"late": "🔴 ", "soon": "🟠 "}.get(promise.state, "")
     return f"{mark}{_named(incident)}: {safe(promise.label)} *{safe(promise.text)}* ({rendering.moment(promise.at)})"
 
@@ -178,7 +178,7 @@ def _declare(account: ChatAccount, rest: str, asked: Mapping[str, Any]) -> str:
     else:
         said.append(_("No plan covers these components: no roles, no channels and no promised times are set."))
     where = link(_page("incidents_incidentupdate_compose", draft.pk), _("The first draft"))
-    said.append(f"{_('Nothing is public.')} {where}")
+    said.append(_("Nothing is public.") + " " + where)
     return "\n".join(said)
 
 
@@ -191,9 +191,12 @@ def _declare_usage(operable: list[Component]) -> str:
     names = ", ".join(one.name for one in operable[:40])
     text = _("Write the severity, the title in quotes, and the components: %(sample)s")
     sample = '/incident declare sev2 "Card payments fail" Checkout, Payments API = major'
-    return f"{text % {'sample': sample}}\n{_('Severities: %(names)s') % {'names': 'sev1, sev2, sev3, sev4'}}\n" + (
-        _("Components: %(names)s") % {"names": names or _("none that you may work on")}
-    )
+    lines = [
+        text % {"sample": sample},
+        _("Severities: %(names)s") % {"names": "sev1, sev2, sev3, sev4"},
+        _("Components: %(names)s") % {"names": names or _("none that you may work on")},
+    ]
+    return "\n".join(lines)
 
 
 def _components(text: str, operable: list[Component], severity: Severity) -> dict[Component, str]:
@@ -305,7 +308,7 @@ def _field(text: str) -> tuple[str, str]:
 
 def _told(draft: IncidentUpdate, first: str, more: str = "") -> str:
     where = link(_page("incidents_incidentupdate_compose", draft.pk), _("Read and finish it"))
-    last = f"{safe(_('Nothing is sent: it needs approval as any other.'))} {where}"
+    last = safe(_("Nothing is sent: it needs approval as any other.")) + " " + where
     return "\n".join(filter(None, [f"{_named(draft.incident)}: {safe(first)}", more, last]))
 
 

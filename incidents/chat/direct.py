@@ -147,7 +147,8 @@ def _audience(update: IncidentUpdate, reach: Any) -> str:
     names = ", ".join(dict.fromkeys(channel.name for channel, _locale, _count in reach.rows))
     count = reach.total
     people = ngettext("Goes to %(n)d person.", "Goes to %(n)d people.", count) % {"n": count}
-    return f"{people} {_('Channels: %(names)s.') % {'names': names or _('none')}}"
+    ways = _("Channels: %(names)s.") % {"names": names or _("none")}
+    return f"{people} {ways}"
 
 
 def _buttons(update: IncidentUpdate, notice: StaffNotice, reach: Any, here: bool) -> dict[str, Any]:

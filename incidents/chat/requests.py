@@ -167,4 +167,5 @@ def _answer(one: ChatRequest) -> None:
 def _invitation(one: ChatRequest) -> str:
     text = _("The portal does not know who you are here. Open this within 15 minutes, log in, and say that it is you:")
     where = connecting.link(one.workspace, str(one.asked.get("user", "")))
-    return f"{text} {blocks.link(where, _('Connect my account'))}\n{_('Do not pass this link on: it is about you.')}"
+    label, warning = _("Connect my account"), _("Do not pass this link on: it is about you.")
+    return f"{text} {blocks.link(where, label)}\n{warning}"

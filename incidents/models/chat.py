@@ -114,7 +114,7 @@ class ChatWorkspace(models.Model):
             if me.team and me.team != team and me.accounts.exists():
                 text = _t("This token is of the workspace “%(new)s”, but people are connected in “%(old)s”.")
                 why = text % {"new": said.get("team", team), "old": me.team_name or me.team}
-                raise Refused(f"{why} {_t('Add it as another workspace.')}")
+                raise Refused(why + " " + _t("Add it as another workspace."))
             me.team, me.team_name = team[:32], str(said.get("team") or "")[:120]
             me.bot = str(said.get("user_id") or "")[:32]
             address = str(said.get("url") or "")[:300]
