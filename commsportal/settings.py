@@ -190,6 +190,7 @@ SWEEPS = [
     "incidents.tasks.sweep_aws",
     "incidents.tasks.sweep_cloudwatch",
     "incidents.tasks.sweep_automation",
+    "incidents.tasks.sweep_chat",
 ]
 SWEEP_SECONDS = env.int("SWEEP_SECONDS", default=10)
 # A queue that did nothing for this long while work was waiting is killed and restarted. Longer than any good task.
@@ -218,6 +219,8 @@ API_FAILURES_PER_MINUTE = env.int("API_FAILURES_PER_MINUTE", default=30)
 ALERT_WINDOW_MINUTES = env.int("ALERT_WINDOW_MINUTES", default=10)
 # Alerts that no incident came of are deleted after so many days.
 ALERT_KEEP_DAYS = env.int("ALERT_KEEP_DAYS", default=90)
+# Where Slack's Web API is; GovSlack has another.
+SLACK_API = env("SLACK_API", default="https://slack.com/api").rstrip("/")
 # Where each web server keeps the pages that it answers from; not the directory of a channel.
 STATUS_DIR = DATA_DIR / "live"
 # The status page channel publishes through this callable: channels/ knows nothing of incidents.

@@ -59,6 +59,8 @@ _AWS += [
     for verb in ("view", "add", "change", "delete")
     for model in ("metricgraph", "dashboardlink")
 ]
+# Whoever sets a workspace up could sign in anybody's name, an approver's too: that is for administrators alone.
+_CHAT = ["incidents.view_chatworkspace", "incidents.view_chataccount", "incidents.delete_chataccount"]
 PERMISSIONS = {
     INCIDENT_MANAGERS: [
         *_SEE,
@@ -70,6 +72,7 @@ PERMISSIONS = {
         "incidents.break_glass",
         "incidents.view_eventsubscription",
         *_AWS,
+        *_CHAT,
     ],
     COMMUNICATIONS_MANAGERS: [
         *_SEE,
@@ -77,6 +80,7 @@ PERMISSIONS = {
         *_DECIDE,
         *_PLAN,
         *_AUTOMATE,
+        *_CHAT,
         "incidents.add_statuspage",
         "incidents.change_statuspage",
         "incidents.delete_statuspage",

@@ -9,6 +9,7 @@ from channels.models import Dispatch
 from . import clock, confirming, planning, publishing, subscriber_import, subscribing, telling_staff
 from .alerts import taking_in, telling
 from .aws import automation, calling, coordinating, graphs, listening, measuring
+from .chat import direct, requests, rooms
 from .events import recording, sending
 from .models import ApiAnswer
 from .runbooks import running
@@ -119,3 +120,25 @@ def sweep_automation() -> None:
     """Runbooks to be registered on AWS, and executions there that it is time to look at."""
     automation.hand_over_due()
     automation.follow_due()
+
+
+def chat_request(request_id: int) -> None:
+    """Do what somebody asked for in the chat, and answer."""
+    requests.handle(request_id)
+
+
+def close_chat(update_id: int) -> None:
+    """Say in the chat who decided about an update."""
+    direct.close_decided(update_id)
+
+
+def tend_room(room_id: int) -> None:
+    """Do what is missing in the channel of an incident."""
+    rooms.tend(room_id)
+
+
+def sweep_chat() -> None:
+    """What was asked in the chat and no wake-up reached, buttons of what is decided, and the channels of incidents."""
+    requests.handle_waiting()
+    direct.close_decided()
+    rooms.tend_all()

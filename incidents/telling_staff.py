@@ -1,4 +1,4 @@
-"""Tell staff something, by email, SMS and chat: written down first, sent by a worker, each thing once.
+"""Tell staff something, by email, SMS and in their chat: written down first, sent by a worker, each thing once.
 
 A notice says little and links to the page where something is to be done, which asks for the login.
 """
@@ -19,6 +19,7 @@ from channels.models import Channel, Medium
 from channels.providers.base import Addressee, Message
 
 from . import rendering
+from .chat import direct
 from .models import ComponentStatus, Incident, IncidentUpdate, Proposal, StaffContact, StaffNotice
 
 Outcome = StaffNotice.Outcome
@@ -79,8 +80,9 @@ def _to(person: Any) -> list[StaffNotice]:
     if isinstance(person, Channel):
         return [StaffNotice(channel=person, medium=Medium.BROADCAST, locale=settings.LANGUAGE_CODE)]
     contact = StaffContact.objects.filter(user=person).first() or StaffContact(user=person)
-    media = [Medium.EMAIL] if contact.by_email and person.email else []
+    media: list[str] = [Medium.EMAIL] if contact.by_email and person.email else []
     media += [Medium.SMS] if contact.phone else []
+    media += [StaffNotice.DIRECT] if contact.by_slack and direct.reaches(person) else []
     return [StaffNotice(user=person, medium=medium, locale=contact.locale) for medium in media]
 
 
@@ -138,6 +140,8 @@ def about(due: datetime) -> str:
 
 def _send(one: StaffNotice) -> tuple[str, str]:
     """What became of it, and the provider's word for that."""
+    if one.medium == StaffNotice.DIRECT:
+        return direct.tell(one)
     channel, address = _way(one)
     if channel is None or not address:
         return Outcome.WAITING, _("No channel that is on carries this.")

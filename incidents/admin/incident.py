@@ -35,7 +35,7 @@ from incidents.models import (
     Stage,
 )
 
-from . import aws_card, declare, glance, maintenance, proposal, runbook_run, support
+from . import aws_card, chat, declare, glance, maintenance, proposal, runbook_run, support
 from .glance import badge
 from .refusal import refused
 
@@ -132,6 +132,7 @@ class IncidentAdmin(ReadOnlyAdmin):
             path("<int:pk>/support/", wrap(self.support_view), name="incidents_incident_support"),
             path("<int:pk>/support/changed/", wrap(self.support_changed), name="incidents_incident_support_changed"),
             path("<int:pk>/support/accounts/", wrap(self.accounts_view), name="incidents_incident_accounts"),
+            path("<int:pk>/archive-room/", wrap(self.archive_room_view), name="incidents_incident_archive_room"),
         ]
         return [*own, *super().get_urls()]
 
@@ -206,6 +207,7 @@ class IncidentAdmin(ReadOnlyAdmin):
             **proposal.alerts_of(incident),
             **runbook_run.cards(incident, request.user, operates),
             **aws_card.card(request, incident, operates),
+            "chat": chat.of(request, incident, operates),
             "sees_deliveries": request.user.has_perm("channels.view_dispatch"),
             "report": glance.link("feedback_report_incident", incident.pk)
             if request.user.has_perm("feedback.view_report")
@@ -284,6 +286,9 @@ class IncidentAdmin(ReadOnlyAdmin):
             return refused(request, error, back)
         page = "compose" if draft.status == IncidentUpdate.Status.DRAFT else "review"
         return HttpResponseRedirect(glance.link(f"incidents_incidentupdate_{page}", draft.pk))
+
+    def archive_room_view(self, request: HttpRequest, pk: int) -> HttpResponse:
+        return chat.archive(request, self._visible(request, pk))
 
     def dismiss_view(self, request: HttpRequest, pk: int) -> HttpResponse:
         """Close an incident that was declared by mistake and of which customers never heard."""

@@ -109,6 +109,11 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
                     "incidents.view_dashboardlink",
                 ),
                 item(
+                    _("Slack workspaces"), "forum", "incidents_chatworkspace_changelist", "incidents.view_chatworkspace"
+                )
+                if sees_all
+                else None,
+                item(
                     _("Private status pages"),
                     "lock",
                     "incidents_statuspage_changelist",
@@ -140,6 +145,7 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
             _("People"),
             [
                 item(_("Users"), "person", "auth_user_changelist", "auth.view_user"),
+                item(_("Slack accounts"), "alternate_email", "incidents_chataccount_changelist"),
                 item(_("Groups"), "group", "auth_group_changelist", "auth.view_group"),
                 item(_("API tokens"), "key", "incidents_apitoken_changelist", MAY_HOLD),
             ],

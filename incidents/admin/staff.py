@@ -21,7 +21,7 @@ class ContactInline(StackedInline):
     """Part of the person's page, with its permissions."""
 
     model = StaffContact
-    fields = ["by_email", "phone", "locale"]
+    fields = ["by_email", "phone", "by_slack", "locale"]
     verbose_name_plural = gettext_lazy("How to reach them")
     can_delete = False
 

@@ -9,7 +9,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("incidents", "0027_aws"),
+        ("incidents", "0028_chat"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 

@@ -2,6 +2,7 @@ from .alert import Alert, AlertRule, AlertSource, Proposal, ProposedComponent
 from .api_token import ApiAnswer, ApiToken, Scope
 from .automation import AutomationDocument, AutomationExecution, AutomationSignal
 from .aws import AwsAccount, AwsCall, AwsEvent, AwsRecord
+from .chat import ChatAccount, ChatPost, ChatRequest, ChatRoom, ChatWorkspace
 from .component import (
     Component,
     ComponentGroup,
@@ -59,6 +60,11 @@ __all__ = [
     "AwsCall",
     "AwsEvent",
     "AwsRecord",
+    "ChatAccount",
+    "ChatPost",
+    "ChatRequest",
+    "ChatRoom",
+    "ChatWorkspace",
     "CommunicationPlan",
     "Component",
     "ComponentGroup",

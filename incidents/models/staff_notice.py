@@ -27,6 +27,9 @@ class StaffContact(models.Model):
 
     user = models.OneToOneField(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="contact")
     by_email = models.BooleanField(_("by email"), default=True)
+    by_slack = models.BooleanField(
+        _("by Slack"), default=True, help_text=_("A direct message, once they have connected their Slack account.")
+    )
     phone = models.CharField(
         _("phone for SMS"), max_length=32, blank=True, help_text=_("As +39 333 1234567; empty: no SMS.")
     )
@@ -62,6 +65,9 @@ class StaffNotice(models.Model):
         PROPOSAL = "proposal", _("Monitoring proposes an incident")
         EVENTS = "events", _("Events for another system are paused")
 
+    DIRECT = "direct"  # a direct message in Slack: no medium of customers
+    MEDIA = (*Medium.choices, (DIRECT, _("Slack, to the person")))
+
     class Outcome(models.TextChoices):
         WAITING = "waiting", _("Waiting to be sent")
         SENDING = "sending", _("Being sent")
@@ -82,7 +88,7 @@ class StaffNotice(models.Model):
         settings.AUTH_USER_MODEL, on_delete=models.CASCADE, null=True, blank=True, related_name="+"
     )
     channel = models.ForeignKey(Channel, on_delete=models.CASCADE, null=True, blank=True, related_name="+")
-    medium = models.CharField(_("medium"), max_length=16, choices=Medium)
+    medium = models.CharField(_("medium"), max_length=16, choices=MEDIA)
     locale = models.CharField(_("language"), max_length=8, choices=settings.LANGUAGES)
     subject = models.CharField(_("subject"), max_length=300)
     text = models.TextField(_("text"))
