@@ -52,9 +52,7 @@ _MONITOR = [
     f"incidents.{verb}_{model}" for verb in ("add", "change", "delete") for model in ("alertsource", "alertrule")
 ]
 _AUTOMATE = ["incidents.own_apitoken"]
-# Who we are at AWS is set up by administrators alone.
-_AWS = ["incidents.view_awsaccount"]
-_AWS += [
+_GRAPHS = [
     f"incidents.{verb}_{model}"
     for verb in ("view", "add", "change", "delete")
     for model in ("metricgraph", "dashboardlink")
@@ -68,6 +66,8 @@ PERMISSIONS = {
         *_DECIDE,
         *_MONITOR,
         *_AUTOMATE,
+        *_GRAPHS,
+        "incidents.view_awsaccount",  # which administrators alone set up
         "incidents.change_incident",
         "incidents.break_glass",
         "incidents.view_eventsubscription",
@@ -81,6 +81,7 @@ PERMISSIONS = {
         *_PLAN,
         *_AUTOMATE,
         *_CHAT,
+        *_GRAPHS,
         "incidents.add_statuspage",
         "incidents.change_statuspage",
         "incidents.delete_statuspage",

@@ -238,7 +238,19 @@ class AwsCallAdmin(ReadOnlyAdmin):
     list_filter = ["state", "verb", "account"]
     search_fields = ["incident__title"]
     list_select_related = ["incident", "account"]
-    fields = ["asked_at", "account", "incident", "verb", "operation", "state", "tries", "tried_at", "detail", "ref"]
+    fields = [
+        "asked_at",
+        "account",
+        "incident",
+        "verb",
+        "operation",
+        "by",
+        "state",
+        "tries",
+        "tried_at",
+        "detail",
+        "ref",
+    ]
     readonly_fields = fields
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:

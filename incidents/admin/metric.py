@@ -160,10 +160,7 @@ class DashboardLinkForm(forms.ModelForm):
         label=gettext_lazy("I know what a shared dashboard gives away"),
         required=False,
         widget=UnfoldBooleanWidget,
-        help_text=gettext_lazy(
-            "Whoever has its link can query all metrics of the AWS account, and see its alarms and the tags of its EC2 "
-            "machines: not only what the dashboard shows. A graph as a picture gives away nothing but itself."
-        ),
+        help_text=gettext_lazy("As it stands above. Asked for each time that the link is saved."),
     )
 
     class Meta:
@@ -184,3 +181,4 @@ class DashboardLinkAdmin(OwnComponentAdmin):
     list_select_related = ["component"]
     search_fields = ["title"]
     fields = ["title", "component", "url", "public", "understood"]
+    change_form_before_template = "admin/incidents/dashboardlink/warning.html"

@@ -138,6 +138,7 @@ def again(incident: Incident, by: Any) -> int:
             raise WrongState(_("Nothing has failed that could be tried again."))
         for call in calls:
             call.state, call.asked_at, call.next_try_at, call.tries = State.WAITING, now, now, 0
+            call.by = by
             if call.verb == Verb.OPEN and not call.uncertain and call.account.opens_in:
                 # Surely not taken: another response plan may have been chosen since.
                 call.service, call.operation, call.params = opening(call.account, incident, call.key)

@@ -58,7 +58,7 @@ def open_there(account: AwsAccount, incident: Incident, by: Any) -> AwsCall | No
         raise WrongState(_("This incident is open at AWS already."))
     if adopt(account, incident):
         return None
-    call = _write_opening(account, incident)
+    call = _write_opening(account, incident, by)
     queue.enqueue("incidents.tasks.tell_aws", call.pk)
     return call
 
@@ -86,7 +86,7 @@ def _to_open(account: AwsAccount) -> QuerySet[Incident]:
     )
 
 
-def _write_opening(account: AwsAccount, incident: Incident) -> AwsCall:
+def _write_opening(account: AwsAccount, incident: Incident, by: Any = None) -> AwsCall:
     key = f"commsportal-{incident.uid}-{account.pk}-open"
     service, operation, params = opening(account, incident, key)
     call, _new = AwsCall.objects.get_or_create(
@@ -94,6 +94,7 @@ def _write_opening(account: AwsAccount, incident: Incident) -> AwsCall:
         defaults={
             "account": account,
             "incident": incident,
+            "by": by,
             "verb": Verb.OPEN,
             "service": service,
             "operation": operation,

@@ -79,7 +79,7 @@ class AwsAccount(models.Model):
         help_text=_("For Incident Manager: the ARN of the plan that says who is called and what is done."),
     )
     opens_from = models.CharField(
-        _("by itself from"),
+        _("opened by itself from"),
         max_length=8,
         choices=Severity,
         blank=True,
@@ -147,7 +147,9 @@ class AwsAccount(models.Model):
         elif self.opens_in == self.Opens.INCIDENT_MANAGER and not self.response_plan_arn:
             errors["response_plan_arn"] = _t("Incident Manager opens nothing without a response plan: enter its ARN.")
         if self.opens_from and not self.opens_in:
-            errors["opens_in"] = _t("Choose where incidents are opened by themselves, or empty “by itself from”.")
+            errors["opens_in"] = _t(
+                "Choose where incidents are opened by themselves, or empty “opened by itself from”."
+            )
         if errors:
             raise ValidationError(errors)
 
@@ -251,6 +253,14 @@ class AwsCall(models.Model):
         Incident, on_delete=models.CASCADE, related_name="aws_calls", verbose_name=_("incident")
     )
     decision = models.ForeignKey(Decision, on_delete=models.CASCADE, null=True, blank=True, related_name="+")
+    by = models.ForeignKey(  # who asked for it, or for it again; nobody: it came about by itself
+        settings.AUTH_USER_MODEL,
+        on_delete=models.PROTECT,
+        null=True,
+        blank=True,
+        related_name="+",
+        verbose_name=_("asked for by"),
+    )
     verb = models.CharField(_("what"), max_length=12, choices=Verb)
     key = models.CharField(max_length=100, unique=True)
     service = models.CharField(max_length=32)

@@ -210,6 +210,7 @@ def test_a_person_opens_it_by_hand(marta, account, manager):
     assert manager.calls == []
     call = coordinating.open_there(account, incident, marta)
     assert manager.calls == []  # written down first; the worker makes it
+    assert call.by == marta
     tasks.tell_aws(call.pk)
     assert AwsRecord.objects.get().incident == incident
     with pytest.raises(WrongState, match="already"):
