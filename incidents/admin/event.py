@@ -91,8 +91,10 @@ class EventSubscriptionAdmin(PortalModelAdmin):
             # It carries its owner's permissions: nobody lends out those of somebody else.
             keys = {request.user.pk, obj.owner_id if obj else None}
             field.queryset = get_user_model().objects.filter(pk__in=keys - {None})
-            for name in ("can_add_related", "can_change_related", "can_delete_related", "can_view_related"):
-                setattr(field.widget, name, False)
+        for name in {"owner", "components"} & set(form.base_fields):
+            widget = form.base_fields[name].widget
+            widget.can_add_related = widget.can_change_related = False
+            widget.can_delete_related = widget.can_view_related = False
         return form
 
     def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any) -> Any:
@@ -189,7 +191,7 @@ class EventSubscriptionAdmin(PortalModelAdmin):
         """What was sent of late, as far as this person may see it, and what is wrong."""
         one = self._one(request, pk)
         visible = scope.visible(request.user).order_by().values("pk")
-        found = one.deliveries.filter(event__in=visible).select_related("event")[:SHOWN]
+        found = one.deliveries.filter(event__in=visible).select_related("event__incident")[:SHOWN]
         # Whether it is the one that waits, or one that was dealt with: each has a button of its own.
         rows = [(row, TONES[row.state], row.event_id <= one.cursor, row.state == "waiting") for row in found]
         state = state_of(one)

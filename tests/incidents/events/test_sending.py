@@ -17,6 +17,7 @@ from incidents.models import EventDelivery, EventSubscription, OutgoingEvent, St
 from tests import make
 from tests.fakes.aws import ACCESS_KEY, SECRET_KEY, Fault, fake_aws
 from tests.fakes.http import Drop, Reply
+from tests.incidents.test_races import at_once
 
 from .conftest import CHANNEL_SECRET
 
@@ -394,6 +395,20 @@ def test_a_subscription_deleted_while_it_is_sent_to_harms_nobody(subscribe, rece
     sending.run(one.pk)
     sending.run(one.pk)
     assert len(receiver.calls) == 1
+
+
+@pytest.mark.postgres_only
+@pytest.mark.django_db(transaction=True)
+def test_four_workers_at_once_send_each_event_once_and_in_order(subscribe, receiver):
+    anna = make.incident_manager()
+    make.plan(make.channel())
+    one = subscribe(anna)
+    for _n in range(5):
+        make.incident(anna, make.component())
+    recording.collect()
+    answers = at_once(*[lambda: sending.run(one.pk)] * 4)
+    assert answers == [None] * 4
+    assert numbers(receiver) == list(range(1, 11))
 
 
 # ── What a person does ──────────────────────────────────────────────────────
