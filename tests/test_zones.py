@@ -25,8 +25,10 @@ def test_a_zone_in_words(language, name, words):
 
 
 def test_the_list_of_zones_is_in_the_language_of_the_page_and_in_its_order():
-    english, italian = (dict(time_zones(language)) for language in ("en", "it"))
+    with translation.override("en"):
+        english = dict(time_zones())
     with translation.override("it"):
+        italian = dict(time_zones())
         assert "Europa" in [str(region) for region in italian]
 
     def cities(found):

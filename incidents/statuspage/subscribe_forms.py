@@ -57,9 +57,13 @@ LEVELS = [
 ]
 
 
+def time_zones() -> list[tuple[str, Any]]:
+    """The choices of a zone in the active language: UTC, then [(region, [(name, words)])], ordered by words."""
+    return _time_zones(get_language() or "en")
+
+
 @cache
-def time_zones(language: str) -> list[tuple[str, Any]]:
-    """The choices of a zone, in a language: UTC, then [(region, [(name, words)])], by the alphabet of these words."""
+def _time_zones(language: str) -> list[tuple[str, Any]]:
     names = sorted(one for one in available_timezones() if one.partition("/")[0] in REGIONS)
     regions = groupby(names, key=lambda one: one.partition("/")[0])
     cities: list[tuple[Any, Any]] = [
@@ -136,7 +140,7 @@ class ChoiceForm(forms.Form):
             ("locale", [(code, get_language_info(code)["name_local"].capitalize()) for code, _n in settings.LANGUAGES]),
             (
                 "time_zone",
-                [*_unlisted(zone), *time_zones(get_language() or "en")],
+                [*_unlisted(zone), *time_zones()],
             ),
         ):
             field = self.fields[name]
