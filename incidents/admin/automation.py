@@ -86,6 +86,7 @@ class AutomationDocumentAdmin(PortalModelAdmin):
     """Who may change runbooks hands them to AWS; who may see them sees what became of it."""
 
     form = AutomationDocumentForm
+    fields = AutomationDocumentForm.Meta.fields
     list_display = ["name", "runbook", "region", "shown_state", "version", "registered_at"]
     list_filter = ["region", "state"]
     search_fields = ["name", "runbook__name"]
@@ -343,6 +344,7 @@ class AutomationExecutionAdmin(ReadOnlyAdmin):
             "signals": [(signal, names.get(signal.step, signal.step)) for signal in signals],
             "refused": any(signal.state == AutomationSignal.State.FAILED for signal in signals),
             "waits": self._waits(one, names),
+            "here": one.run.log.order_by("-index").first() if one.run else None,
             "may": request.user.has_perm("incidents.change_runbook") and one.incident.may_operate(request.user),
         }
         return render(request, "admin/incidents/automation/execution.html", context)

@@ -202,10 +202,11 @@ def _steps(content: Mapping[str, Any], region: str, topic: bool) -> list[dict[st
 
 
 def words_of(step: Mapping[str, Any]) -> str:
-    """What the step does, in the words of whoever wrote the runbook."""
+    """What the step does, in the words of whoever wrote the runbook. No address of a webhook: it may hold a secret."""
     kind = KINDS.get(step["kind"])
     label = str(kind.label) if kind else step["kind"]
-    return ": ".join(filter(None, [step.get("name") or label, kind.in_words(step) if kind else ""]))[:1000]
+    more = kind.in_words(step) if kind and step["kind"] != "webhook" else ""
+    return " — ".join(filter(None, [step.get("name") or label, more]))[:1000]
 
 
 def _pause(content: Mapping[str, Any], index: int, step: Mapping[str, Any], *_more: Any) -> dict[str, Any]:

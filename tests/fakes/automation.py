@@ -40,6 +40,7 @@ class FakeAutomation:
         self.executions: dict[str, Execution] = {}
         self.by_token: dict[str, str] = {}
         self.fails: dict[str, str] = {}  # name of a step → why it fails
+        self.signals: list[dict[str, Any] | Fault] = []  # those that were taken, and what the others were answered
         self.lost: set[str] = set()  # operations that are done next time, and whose answer gets lost
         answers = {
             "CreateDocument": self.create,
@@ -177,7 +178,9 @@ class FakeAutomation:
         kind, payload = params["SignalType"], params.get("Payload", {})
         fits = row and (row["Action"] == "aws:approve") == (kind in ("Approve", "Reject"))
         if not row or not fits or (kind == "Resume" and payload.get("StepName") != [one.at]):
-            return Fault("InvalidAutomationSignalException", "The signal isn't valid for the current execution.")
+            self.signals.append(Fault("InvalidAutomationSignalException", "The signal isn't valid for the execution."))
+            return self.signals[-1]
+        self.signals.append(params)
         self.decide(one, kind, "arn:aws:iam::123456789012:role/portal", *payload.get("Comment", []))
         return {}
 
