@@ -26,6 +26,7 @@ from incidents.models import (
     ComponentStatus,
     Incident,
     IncidentUpdate,
+    Scenario,
     Severity,
     Stage,
 )
@@ -165,10 +166,12 @@ def _declare(account: ChatAccount, rest: str, asked: Mapping[str, Any]) -> str:
     title = QUOTED.search(after)
     if severity is None or title is None:
         raise Refused(_declare_usage(operable))
-    chosen = _components(after[title.end() :], operable, severity)
+    names, slash, like = after[title.end() :].partition(" / ")
+    chosen = _components(names, operable, severity)
+    scenario = _scenario(like) if slash else None
     with transaction.atomic():
         _check_new(account, chosen, again)
-        incident = declaring.declare(user, one_line(title[1])[:200], chosen, severity)
+        incident = declaring.declare(user, one_line(title[1])[:200], chosen, severity, scenario)
     draft = incident.updates.get()
     said = [_("Declared: %(incident)s") % {"incident": _named(incident)}]
     said.append(", ".join(f"{safe(one)}: {safe(ComponentStatus(state).label)}" for one, state in chosen.items()))
@@ -189,8 +192,8 @@ def _severity(word: str) -> Severity | None:
 
 def _declare_usage(operable: list[Component]) -> str:
     names = ", ".join(one.name for one in operable[:40])
-    text = _("Write the severity, the title in quotes, and the components: %(sample)s")
-    sample = '/incident declare sev2 "Card payments fail" Checkout, Payments API = major'
+    text = _("Write the severity, the title in quotes, the components and, if you like, a scenario: %(sample)s")
+    sample = '/incident declare sev2 "Card payments fail" Checkout, Payments API = major / Outage'
     lines = [
         text % {"sample": sample},
         _("Severities: %(names)s") % {"names": "sev1, sev2, sev3, sev4"},
@@ -218,17 +221,34 @@ def _components(text: str, operable: list[Component], severity: Severity) -> dic
 
 def _component(name: str, operable: list[Component]) -> Component:
     """Raises Refused with the choices if none, or more than one, is meant."""
-    wanted = name.casefold()
-    for fits in (str.__eq__, str.startswith, str.__contains__):
-        found = [one for one in operable if wanted and fits(one.name.casefold(), wanted)]
-        if len(found) == 1:
-            return found[0]
-        if found:
-            names = "; ".join(f"{one.name} ({one.group})" if one.group else one.name for one in found[:20])
-            text = _("“%(name)s” fits more than one component. Choose: %(names)s")
-            raise Refused(text % {"name": name[:60], "names": names})
+    found = _fitting(name, operable)
+    if len(found) == 1:
+        return found[0]
+    if found:
+        names = "; ".join(f"{one.name} ({one.group})" if one.group else one.name for one in found[:20])
+        text = _("“%(name)s” fits more than one component. Choose: %(names)s")
+        raise Refused(text % {"name": name[:60], "names": names})
     names = ", ".join(one.name for one in operable[:40]) or _("none that you may work on")
     raise Refused(_("There is no component “%(name)s”. Choose: %(names)s") % {"name": name[:60], "names": names})
+
+
+def _fitting(name: str, options: Iterable[Any]) -> list[Any]:
+    """Those of this name; else those whose name begins with it; else those that have it in their name."""
+    wanted, known = one_line(name).casefold(), list(options)
+    for fits in (str.__eq__, str.startswith, str.__contains__):
+        if found := [one for one in known if wanted and fits(one.name.casefold(), wanted)]:
+            return found
+    return []
+
+
+def _scenario(name: str) -> Scenario:
+    """Whose prepared words the first draft begins with. Raises Refused with the choices."""
+    known = list(Scenario.objects.filter(maintenance=False).order_by("name"))
+    found = [one for one in known if one.slug == name.strip().lower()] or _fitting(name, known)
+    if len(found) == 1:
+        return found[0]
+    names = "; ".join(one.name for one in found or known) or _("none")
+    raise Refused(_("Which scenario is it like? Choose: %(names)s") % {"names": names})
 
 
 def _check_new(account: ChatAccount, chosen: Mapping[Component, str], again: bool) -> None:

@@ -81,8 +81,8 @@ class Migration(migrations.Migration):
                 ("created_at", models.DateTimeField(auto_now_add=True)),
             ],
             options={
-                "verbose_name": "chat workspace",
-                "verbose_name_plural": "chat workspaces",
+                "verbose_name": "Slack workspace",
+                "verbose_name_plural": "Slack workspaces",
                 "ordering": ["name"],
             },
         ),
@@ -271,8 +271,8 @@ class Migration(migrations.Migration):
                 ),
             ],
             options={
-                "verbose_name": "chat account",
-                "verbose_name_plural": "chat accounts",
+                "verbose_name": "Slack account",
+                "verbose_name_plural": "Slack accounts",
                 "ordering": ["workspace", "user"],
             },
         ),

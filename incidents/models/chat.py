@@ -66,8 +66,8 @@ class ChatWorkspace(models.Model):
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
-        verbose_name = _("chat workspace")
-        verbose_name_plural = _("chat workspaces")
+        verbose_name = _("Slack workspace")
+        verbose_name_plural = _("Slack workspaces")
         ordering = ["name"]
 
     def __str__(self) -> str:
@@ -161,8 +161,8 @@ class ChatAccount(models.Model):
     objects = AccountQuerySet.as_manager()
 
     class Meta:
-        verbose_name = _("chat account")
-        verbose_name_plural = _("chat accounts")
+        verbose_name = _("Slack account")
+        verbose_name_plural = _("Slack accounts")
         ordering = ["workspace", "user"]
         constraints = [
             models.UniqueConstraint(fields=["workspace", "member"], name="chat_member_once"),

@@ -179,6 +179,19 @@ def test_what_is_missing_or_unclear_is_asked_for_with_the_choices(chat, marta, c
     assert not Incident.objects.exists()
 
 
+def test_a_scenario_brings_its_prepared_words(chat, marta, components):
+    make.scenario("outage"), make.scenario("slowness")
+    assert "Which scenario is it like? Choose: Outage; Slowness" in chat.says(
+        marta, 'declare sev2 "Cards fail" Checkout / flood'
+    )
+    assert not Incident.objects.exists()
+    chat.says(marta, 'declare sev2 "Cards fail" Checkout, Login = major / out')
+    incident = Incident.objects.get()
+    assert incident.scenario.slug == "outage"
+    assert "Customers who pay by card see an error" in incident.updates.get().renditions.get(locale="en").impact
+    assert incident.components.count() == 2
+
+
 @pytest.mark.parametrize("who", ["paolo", "boss", "nobody"])
 def test_who_may_not_declare_does_not(chat, people, connected, components, who):
     assert "does not declare incidents" in chat.says(connected(people[who]), 'declare sev2 "Cards fail" Checkout')
