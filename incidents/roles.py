@@ -71,7 +71,6 @@ PERMISSIONS = {
         "incidents.change_incident",
         "incidents.break_glass",
         "incidents.view_eventsubscription",
-        *_AWS,
         *_CHAT,
     ],
     COMMUNICATIONS_MANAGERS: [
