@@ -131,7 +131,7 @@ def channel_form(provider: type[Provider] | None) -> type[ChannelForm]:
     members: dict[str, Any] = {"provider_class": provider}
     if provider is not None:
         for name, field in provider.config_form().fields.items():
-            members[PREFIX + name] = _dressed(field)
+            members[PREFIX + name] = dressed(field)
         if provider.capabilities.broadcast:
             members["locales"] = forms.MultipleChoiceField(
                 label=_("Languages"),
@@ -144,7 +144,7 @@ def channel_form(provider: type[Provider] | None) -> type[ChannelForm]:
     return type("ChannelForm", (ChannelForm,), members)
 
 
-def _dressed(field: forms.Field) -> forms.Field:
+def dressed(field: forms.Field) -> forms.Field:
     """A provider's field in the admin's clothes."""
     if isinstance(field, forms.ChoiceField) and type(field.widget) is forms.Select:
         field.widget = UnfoldAdminSelectWidget(choices=field.choices)

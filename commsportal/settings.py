@@ -185,12 +185,29 @@ SWEEPS = [
     "incidents.tasks.sweep_requests",
     "incidents.tasks.sweep_clock",
     "incidents.tasks.sweep_alerts",
+    "incidents.tasks.sweep_runbooks",
+    "incidents.tasks.sweep_events",
+    "incidents.tasks.sweep_aws",
+    "incidents.tasks.sweep_cloudwatch",
+    "incidents.tasks.sweep_automation",
+    "incidents.tasks.sweep_chat",
 ]
 SWEEP_SECONDS = env.int("SWEEP_SECONDS", default=10)
 # A queue that did nothing for this long while work was waiting is killed and restarted. Longer than any good task.
 WORKER_STALE_SECONDS = env.int("WORKER_STALE_SECONDS", default=60)
 # What is being sent may take this long to finish when the worker is asked to stop.
 WORKER_STOP_SECONDS = env.int("WORKER_STOP_SECONDS", default=30)
+# What runbooks may call on AWS, as service:Operation. Nothing that sends messages: that is for channels.
+RUNBOOK_AWS_OPERATIONS = env.list(
+    "RUNBOOK_AWS_OPERATIONS",
+    default=[
+        "ssm:StartAutomationExecution",
+        "ssm:CreateOpsItem",
+        "stepfunctions:StartExecution",
+        "events:PutEvents",
+        "cloudwatch:PutMetricData",
+    ],
+)
 # How many confirmations may be asked for on the status page; more get the same answer and no message.
 SUBSCRIBE_ADDRESS_PER_DAY = env.int("SUBSCRIBE_ADDRESS_PER_DAY", default=3)
 SUBSCRIBE_NETWORK_PER_HOUR = env.int("SUBSCRIBE_NETWORK_PER_HOUR", default=10)
@@ -202,6 +219,8 @@ API_FAILURES_PER_MINUTE = env.int("API_FAILURES_PER_MINUTE", default=30)
 ALERT_WINDOW_MINUTES = env.int("ALERT_WINDOW_MINUTES", default=10)
 # Alerts that no incident came of are deleted after so many days.
 ALERT_KEEP_DAYS = env.int("ALERT_KEEP_DAYS", default=90)
+# Where Slack's Web API is; GovSlack has another.
+SLACK_API = env("SLACK_API", default="https://slack.com/api").rstrip("/")
 # Where each web server keeps the pages that it answers from; not the directory of a channel.
 STATUS_DIR = DATA_DIR / "live"
 # The status page channel publishes through this callable: channels/ knows nothing of incidents.
@@ -245,7 +264,12 @@ LOGGING = {
     "root": {"handlers": ["console"], "level": env("LOG_LEVEL", default="INFO")},
     # One line for every task put on the queue says nothing; its warnings do.
     # The path of a webhook is its credential, and urllib3 tells every path when it is asked for everything.
-    "loggers": {"django-q": {"level": "WARNING"}, "urllib3": {"level": "INFO"}},
+    # The SDK of AWS tells with every client where it found its keys.
+    "loggers": {
+        "django-q": {"level": "WARNING"},
+        "urllib3": {"level": "INFO"},
+        "botocore": {"level": "WARNING"},
+    },
 }
 
 # ── Admin theme ─────────────────────────────────────────────────────────────

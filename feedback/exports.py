@@ -14,7 +14,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from commsportal.spreadsheet import inert
-from incidents.models import Severity, Stage
+from incidents.models import PromiseBreach, Severity, Stage
 
 from .models import QUESTIONS, SurveyAnswer
 from .reports import IncidentFacts, Reach, Summary, together
@@ -30,6 +30,8 @@ def cell(value: Any) -> str:
         return timezone.localtime(value).isoformat(timespec="seconds")
     if isinstance(value, float):
         return f"{value:.2f}"
+    if isinstance(value, int):
+        return str(value)  # also below zero: a number is no formula
     return inert(str(value))
 
 
@@ -76,6 +78,16 @@ def over_time(name: str, facts: Sequence[IncidentFacts]) -> HttpResponse:
         (_("Gaps kept (%)"), lambda f: _percent(f.cadence)),
         (_("Longest gap (s)"), lambda f: _whole(f.longest_gap)),
         (_("Waiting for approval (s)"), lambda f: _whole(f.waited)),
+        (_("Promises broken"), lambda f: len(f.breaches)),
+        (_("Promises broken: late, together (s)"), lambda f: _whole(sum(one.late for one in f.breaches))),
+        (_("Promises broken: longest (s)"), lambda f: _whole(f.longest_breach)),
+        (_("Expected resolution, first told"), lambda f: f.expectation and f.expectation.first),
+        (_("Resolved later than first told (s)"), lambda f: f.expectation and _whole(f.expectation.first_off)),
+        (_("Expected resolution, last told"), lambda f: f.expectation and f.expectation.last),
+        (_("Resolved later than last told (s)"), lambda f: f.expectation and _whole(f.expectation.last_off)),
+        (_("Expected resolution, times changed"), lambda f: f.expectation and f.expectation.revisions),
+        (_("Sent without a second person"), lambda f: f.glass),
+        (_("Sent without a second person, not reviewed"), lambda f: f.glass_open),
         (_("Messages"), lambda f: f.reach.total),
         (_("Reached"), lambda f: f.reach.reached),
         (_("Failed"), lambda f: f.reach.failed),
@@ -129,6 +141,11 @@ def incident(
         (_("Gaps kept"), "", _percent(one.cadence), "%"),
         (_("Longest gap"), "", _whole(one.longest_gap), s),
         (_("Waiting for approval"), "", _whole(one.waited), s),
+        (_("Promises broken"), "", len(one.breaches), _("promises")),
+        *_breaches(one),
+        *_expectation(one),
+        (_("Sent without a second person"), "", one.glass, _("updates")),
+        (_("Sent without a second person, not reviewed"), "", one.glass_open, _("updates")),
         (_("Different people reached"), "", people[0], _("people")),
         (_("Different people written to"), "", people[1], _("people")),
         *_updates(one),
@@ -138,6 +155,24 @@ def incident(
         *((_("Comment"), answer.at, answer.comment, "") for answer in answers if answer.comment),
     ]
     return _response(name, [_("Figure"), _("Of"), _("Value"), _("Unit")], rows)
+
+
+def _breaches(one: IncidentFacts) -> Iterable[Row]:
+    for number, breach in enumerate(one.breaches, 1):
+        of = _("promise %(number)s: %(what)s") % {"number": number, "what": PromiseBreach.Kind(breach.kind).label}
+        yield _("Promised for"), of, breach.due, _("time")
+        yield _("Kept at"), of, breach.came, _("time")
+        yield _("Late by"), of, _whole(breach.late), _("seconds")
+
+
+def _expectation(one: IncidentFacts) -> Iterable[Row]:
+    """Later than told is a positive number, earlier a negative one."""
+    if (told := one.expectation) is None:
+        return
+    for of, at, off in ((_("first told"), told.first, told.first_off), (_("last told"), told.last, told.last_off)):
+        yield _("Expected resolution"), of, at, _("time")
+        yield _("Resolved later than told"), of, _whole(off), _("seconds")
+    yield _("Expected resolution"), _("times changed"), told.revisions, _("changes")
 
 
 def _updates(one: IncidentFacts) -> Iterable[Row]:

@@ -8,8 +8,10 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
+from itertools import pairwise
+from math import ceil
 from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.db.models import Count, F, Min, Q, QuerySet, Sum, Value
 from django.db.models.functions import Concat
@@ -17,7 +19,7 @@ from django.utils import timezone
 
 from channels import providers
 from channels.models import Batch, Delivery, Dispatch, NoticeCount
-from incidents.models import OVER, Decision, Incident, IncidentComponent, IncidentUpdate
+from incidents.models import OVER, Decision, Incident, IncidentComponent, IncidentUpdate, PromiseBreach
 
 from .models import QUESTIONS, SurveyAnswer
 
@@ -27,6 +29,8 @@ UPDATE_MINUTES = "plan_version__content__update_minutes"
 DEFAULT_MINUTES = 30
 # Up to this many days a trend is shown by week, then by month.
 WEEKLY_UP_TO_DAYS = 183
+# An expected resolution that came true within so many seconds, earlier or later, was right.
+RIGHT_WITHIN = 15 * 60
 
 
 # ── Facts ───────────────────────────────────────────────────────────────────
@@ -46,6 +50,41 @@ class UpdateFact:
     late: bool | None
     kept_promise: bool | None
     waited: float
+    expected: datetime | None = None  # when it told customers that it would be resolved
+
+
+@dataclass(frozen=True)
+class Breach:
+    """A promise that was recorded as broken. `came` is the update, or else the end, that ended it; None: not yet."""
+
+    kind: str  # PromiseBreach.Kind
+    due: datetime
+    came: datetime | None
+    late: float  # until it came, or until now
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """When customers were told that it would be resolved, first and last, and how far that was from the truth.
+
+    Seconds by which it was resolved later than told; negative: earlier. None while it is not resolved.
+    """
+
+    first: datetime
+    last: datetime
+    first_off: float | None
+    last_off: float | None
+    revisions: int  # how often another time was told
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """How right the times were that customers were told, of `count` resolved incidents; seconds, earlier or later."""
+
+    count: int
+    median: float | None
+    p95: float | None
+    within: float | None  # share that was right within RIGHT_WITHIN
 
 
 @dataclass(frozen=True)
@@ -131,6 +170,27 @@ class IncidentFacts:
     waits: tuple[float, ...] = ()
     channels: tuple[Reach, ...] = ()
     survey: Survey = Survey()
+    breaches: tuple[Breach, ...] = ()
+    glass: int = 0  # updates that went out without a second person
+    glass_open: int = 0  # of these, how many nobody has reviewed afterwards
+
+    @property
+    def expectation(self) -> Expectation | None:
+        """What customers were told of the end; None if no update told a time. Planned work has a plan instead."""
+        told = [u.expected for u in self.updates if u.expected and u.stage not in OVER]
+        if self.maintenance or not told:
+            return None
+        return Expectation(
+            told[0],
+            told[-1],
+            _off(told[0], self.resolved_at),
+            _off(told[-1], self.resolved_at),
+            sum(one != before for before, one in pairwise(told)),
+        )
+
+    @property
+    def longest_breach(self) -> float | None:
+        return max((one.late for one in self.breaches), default=None)
 
     @property
     def start_known(self) -> bool:
@@ -213,11 +273,24 @@ class Summary:
     cadence: float | None
     longest_gap: float | None
     wait: float | None  # median of single waits
+    wait_p95: float | None
     longest_wait: float | None
     duration: float | None  # median
     channels: tuple[Reach, ...]
     reach: Reach
     survey: Survey
+    broken: int  # promises
+    broken_late: float | None  # median of how late what was promised came
+    longest_broken: float | None
+    expected_first: Accuracy
+    expected_last: Accuracy
+    revisions: float | None  # mean for each incident of which a time was told
+    glass: int
+    glass_open: int
+
+
+def _off(told: datetime, resolved: datetime | None) -> float | None:
+    return (resolved - told).total_seconds() if resolved else None
 
 
 def _seconds(start: datetime, end: datetime) -> float:
@@ -233,7 +306,7 @@ def _share(part: int, whole: int) -> float | None:
 
 
 def gather(incidents: QuerySet[Any], now: datetime | None = None) -> list[IncidentFacts]:
-    """The facts of each incident, newest first, in eight queries; nine where notices in apps are counted."""
+    """The facts of each incident, newest first, in nine queries; ten where notices in apps are counted."""
     now = now or timezone.now()
     chosen = incidents.order_by().values("pk")
     rows = incidents.order_by("-started_at", "-pk").values(
@@ -243,24 +316,43 @@ def gather(incidents: QuerySet[Any], now: datetime | None = None) -> list[Incide
     )
     components = _components(chosen)
     published = _published(chosen)
-    waits = _waits(chosen)
+    waits, glass = _decisions(chosen)
+    breaches = _breaches(chosen)
     reach, invited = _reach(incidents)
     answers = _answers(chosen)
     found = []
     for row in rows:
         thread = Incident(uid=row["uid"]).thread
         survey = Survey(invited[thread], *answers.get(row["pk"], (0, {})))
+        pk = row["pk"]
+        one = _facts(row, now, components[pk], published[pk], waits[pk], reach[thread], survey)
         found.append(
-            _facts(row, now, components[row["pk"]], published[row["pk"]], waits[row["pk"]], reach[thread], survey)
+            replace(
+                one,
+                breaches=tuple(_breach(kind, due, one, now) for kind, due in breaches[pk]),
+                glass=glass[pk, Decision.Verb.GLASS],
+                glass_open=glass[pk, Decision.Verb.GLASS] - glass[pk, Decision.Verb.GLASS_SEEN],
+            )
         )
     return found
+
+
+class _Said(NamedTuple):
+    """One published update, as it is read."""
+
+    number: int
+    stage: str
+    at: datetime
+    promised: datetime | None  # the next update
+    expected: datetime | None  # the resolution
+    pk: int
 
 
 def _facts(
     row: dict[str, Any],
     now: datetime,
     components: list[str],
-    published: list[tuple[int, str, datetime, datetime | None, int]],
+    published: list[_Said],
     waits: dict[int, float],
     channels: list[Reach],
     survey: Survey,
@@ -272,24 +364,24 @@ def _facts(
     declared_at = None if imported else row["declared_at"]
     start, judged = row["started_at"], not row["maintenance"]
     updates: list[UpdateFact] = []
-    previous: tuple[int, str, datetime, datetime | None, int] | None = None
+    previous: _Said | None = None
     for one in published:
-        number, stage, at, _promise, pk = one
+        number, stage, at, _promised, expected, pk = one
         late = promise = None
         if previous is None:
             after = _seconds(start, at)
             known = judged and not (imported and at <= start)
             late = _seconds(declared_at or start, at) > first_allowed if known else None
         else:
-            after = _seconds(previous[2], at)
-            if judged and previous[1] not in OVER:
+            after = _seconds(previous.at, at)
+            if judged and previous.stage not in OVER:
                 late = after > interval
-                promise = at <= previous[3] if previous[3] else None
-        updates.append(UpdateFact(number, stage, at, after, late, promise, waits.get(pk, 0.0)))
+                promise = at <= previous.promised if previous.promised else None
+        updates.append(UpdateFact(number, stage, at, after, late, promise, waits.get(pk, 0.0), expected))
         previous = one
     silence = promised_at = None
     if judged and not imported and row["stage"] not in OVER:
-        silence = _seconds(previous[2] if previous else (declared_at or start), now)
+        silence = _seconds(previous.at if previous else (declared_at or start), now)
         promised_at = row["next_update_at"] if previous else None
     return IncidentFacts(
         pk=row["pk"],
@@ -324,35 +416,56 @@ def _components(chosen: QuerySet[Any]) -> dict[int, list[str]]:
     return found
 
 
-def _published(chosen: QuerySet[Any]) -> dict[int, list[tuple[int, str, datetime, datetime | None, int]]]:
-    """(number, stage, published at, next update promised for, id) of each update, by incident, oldest first."""
-    found: dict[int, list[tuple[int, str, datetime, datetime | None, int]]] = defaultdict(list)
+def _published(chosen: QuerySet[Any]) -> dict[int, list[_Said]]:
+    """What was published, by incident, oldest first."""
+    found: dict[int, list[_Said]] = defaultdict(list)
     rows = IncidentUpdate.objects.filter(
         incident__in=chosen, status=IncidentUpdate.Status.PUBLISHED, published_at__isnull=False
     ).order_by("published_at", "number")
-    for one in rows.values_list("incident_id", "number", "stage", "published_at", "next_update_at", "id"):
-        found[one[0]].append(one[1:])  # type: ignore[arg-type]  # published_at is not null here
+    columns = ("incident_id", "number", "stage", "published_at", "next_update_at", "expected_resolution_at", "id")
+    for incident, *one in rows.values_list(*columns):
+        found[incident].append(_Said(*one))
     return found
 
 
-def _waits(chosen: QuerySet[Any]) -> dict[int, dict[int, float]]:
-    """Seconds that each update waited for approval, {incident: {update: seconds}}.
+def _decisions(chosen: QuerySet[Any]) -> tuple[dict[int, dict[int, float]], Counter[tuple[int, str]]]:
+    """Seconds that each update waited for approval, {incident: {update: seconds}}; and how often the glass was broken
+    and that was reviewed, by incident and verb.
 
-    From asking until the answer, approval or refusal, summed where it was asked again. An edit ends the wait
-    without an answer: that stretch does not count.
+    From asking until the answer, approval or refusal, summed where it was asked again; where several people must
+    approve, until the last of them did. An edit ends the wait without an answer: that stretch does not count.
     """
     verb = Decision.Verb
-    asked: dict[int, datetime] = {}
+    asked: dict[int, tuple[datetime, bool]] = {}  # since when, and whether somebody has approved since it was asked
     found: dict[int, dict[int, float]] = defaultdict(dict)
-    steps = (verb.SUBMIT, verb.APPROVE, verb.REJECT, verb.EDIT, verb.WITHDRAW)
+    glass: Counter[tuple[int, str]] = Counter()
+    steps = (verb.SUBMIT, verb.APPROVE, verb.REJECT, verb.EDIT, verb.WITHDRAW, verb.GLASS, verb.GLASS_SEEN)
     rows = Decision.objects.filter(incident__in=chosen, update__isnull=False, verb__in=steps).order_by("at", "id")
     for incident, update, step, at in rows.values_list("incident_id", "update_id", "verb", "at"):
-        since = asked.pop(update, None)
+        if step in (verb.GLASS, verb.GLASS_SEEN):
+            glass[incident, step] += 1
+        since, approved = asked.pop(update, (None, False))
         if step == verb.SUBMIT:
-            asked[update] = at
-        elif since and step in (verb.APPROVE, verb.REJECT):
+            asked[update] = at, False
+        elif since and (step == verb.APPROVE or (step == verb.REJECT and not approved)):
             found[incident][update] = found[incident].get(update, 0.0) + _seconds(since, at)
+            if step == verb.APPROVE:
+                asked[update] = at, True
+    return found, glass
+
+
+def _breaches(chosen: QuerySet[Any]) -> dict[int, list[tuple[str, datetime]]]:
+    """(kind, due) of each promise that was recorded as broken, by incident, oldest first."""
+    found: dict[int, list[tuple[str, datetime]]] = defaultdict(list)
+    rows = PromiseBreach.objects.filter(incident__in=chosen).order_by("due_at", "id")
+    for incident, kind, due in rows.values_list("incident_id", "kind", "due_at"):
+        found[incident].append((kind, due))
     return found
+
+
+def _breach(kind: str, due: datetime, one: IncidentFacts, now: datetime) -> Breach:
+    came = next((u.at for u in one.updates if u.at > due), None) or one.resolved_at
+    return Breach(kind, due, came, _seconds(due, came or now))
 
 
 def _dispatches(incidents: QuerySet[Any]) -> QuerySet[Dispatch]:
@@ -487,6 +600,18 @@ def _median(values: Iterable[float | None]) -> float | None:
     return median(known) if known else None
 
 
+def p95(values: Iterable[float]) -> float | None:
+    """The smallest of the values that at least 95 % of them do not exceed (nearest rank)."""
+    known = sorted(values)
+    return known[ceil(0.95 * len(known)) - 1] if known else None
+
+
+def _accuracy(offs: Iterable[float | None]) -> Accuracy:
+    known = [abs(off) for off in offs if off is not None]
+    right = sum(off <= RIGHT_WITHIN for off in known)
+    return Accuracy(len(known), _median(known), p95(known), _share(right, len(known)))
+
+
 def _merge_surveys(surveys: Iterable[Survey]) -> Survey:
     invited = answered = 0
     scores = {question: [0] * 5 for question in QUESTIONS}
@@ -503,6 +628,8 @@ def summarise(facts: Sequence[IncidentFacts]) -> Summary:
     gaps = [gap for one in facts for gap in one.gaps]
     waits = [wait for one in facts for wait in one.waits]
     channels = tuple(merge(reach for one in facts for reach in one.channels))
+    broken = [breach.late for one in facts for breach in one.breaches]
+    expected = [found for one in facts if (found := one.expectation)]
     return Summary(
         incidents=len(facts),
         updates=sum(len(one.updates) for one in facts),
@@ -515,11 +642,20 @@ def summarise(facts: Sequence[IncidentFacts]) -> Summary:
         cadence=_share(sum(kept for _gap, kept in gaps), len(gaps)),
         longest_gap=max((gap for gap, _kept in gaps), default=None),
         wait=_median(waits),
+        wait_p95=p95(waits),
         longest_wait=max(waits, default=None),
         duration=_median(one.duration for one in facts),
         channels=channels,
         reach=total_reach(channels),
         survey=_merge_surveys(one.survey for one in facts),
+        broken=len(broken),
+        broken_late=_median(broken),
+        longest_broken=max(broken, default=None),
+        expected_first=_accuracy(one.first_off for one in expected),
+        expected_last=_accuracy(one.last_off for one in expected),
+        revisions=_share(sum(one.revisions for one in expected), len(expected)),
+        glass=sum(one.glass for one in facts),
+        glass_open=sum(one.glass_open for one in facts),
     )
 
 

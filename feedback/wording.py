@@ -30,6 +30,16 @@ def _two(big: str, first: int, small: str, second: int) -> str:
     return f"{text} {small % {'n': second}}" if second else text
 
 
+def off(seconds: float | None) -> str:
+    """How far what was told was from the truth: “12 min later than told”."""
+    if seconds is None:
+        return "–"
+    if not round(seconds):
+        return _("just then")
+    words = _("%(time)s later than told") if seconds > 0 else _("%(time)s earlier than told")
+    return words % {"time": duration(abs(seconds))}
+
+
 def about(seconds: float) -> str:
     """To the nearest minute, for a sentence: “9 min”."""
     return duration(seconds if seconds < MINUTE else round(seconds / MINUTE) * MINUTE)

@@ -14,7 +14,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from . import approving, telling_staff
-from .models import Decision, Incident, IncidentUpdate, PromiseBreach, Role, StaffNotice, Stage
+from .models import Decision, Incident, IncidentUpdate, PromiseBreach, Role, Runbook, StaffNotice, Stage
 from .models.decision import name_of
 from .rendering import moment
 
@@ -49,6 +49,8 @@ def reminds_at(incident: Incident, due: datetime, told_at: datetime | None) -> d
 
 
 def _watch(incident: Incident, told_at: datetime | None) -> None:
+    from .runbooks import running  # which ask this module who holds a role
+
     due = incident.due_after(told_at)
     if due is None or (incident.maintenance and incident.stage == Stage.SCHEDULED):
         return
@@ -57,6 +59,7 @@ def _watch(incident: Incident, told_at: datetime | None) -> None:
         _record(incident, due)
     elif now >= reminds_at(incident, due, told_at):
         _tell(incident, Kind.REMINDER, due, [Role.COMMUNICATIONS_MANAGER])
+        running.trigger(incident, Runbook.Trigger.CLOCK, running.act_for(incident), telling_staff.about(due))
 
 
 def _record(incident: Incident, due: datetime) -> None:

@@ -32,6 +32,7 @@ from .models import (
     PlanVersion,
     Rendition,
     Role,
+    Runbook,
     Scenario,
     Stage,
 )
@@ -51,6 +52,8 @@ def declare(
 
     Raises NotAllowed. Nothing is public until the draft is approved and published.
     """
+    from .runbooks import running  # which write drafts through this module
+
     check_may_declare(by, components)
     plan = CommunicationPlan.choose(components, severity)
     with transaction.atomic():
@@ -67,6 +70,7 @@ def declare(
         fill_roles(incident)
         Decision.objects.create(incident=incident, by=by, verb=Decision.Verb.DECLARE)
         start_draft(incident, by, Stage.INVESTIGATING, {str(c.pk): state for c, state in components.items()})
+        running.trigger(incident, Runbook.Trigger.OPENED, by, "")
     return incident
 
 

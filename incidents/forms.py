@@ -15,6 +15,7 @@ from django.utils.translation import gettext_lazy as _
 
 from channels.models import Channel, Picture
 from channels.pictures import MAX_ALT, MAX_UPLOAD, BadPicture, Prepared, prepare, too_big
+from commsportal import zones
 
 from .models import (
     INCIDENT_STAGES,
@@ -61,7 +62,11 @@ def skipped(wall: datetime, zone: tzinfo) -> ValidationError:
     """Why a wall time that the clocks skip cannot be meant, and the next one that can."""
     return ValidationError(
         _t("%(time)s does not exist in %(zone)s: the clocks go forward then. The next valid time is %(valid)s.")
-        % {"time": f"{wall:%d.%m.%Y %H:%M}", "zone": zone, "valid": f"{next_valid(wall, zone):%H:%M}"}
+        % {
+            "time": f"{wall:%d.%m.%Y %H:%M}",
+            "zone": zones.in_words(str(zone)),
+            "valid": f"{next_valid(wall, zone):%H:%M}",
+        }
     )
 
 

@@ -367,6 +367,7 @@ def announce(update: IncidentUpdate, incident: Incident) -> None:
     if incident.maintenance and incident.stage == Stage.SCHEDULED:
         incident.started_at = _work_begins(update, incident)
     incident.stage = update.stage
+    incident.told_severity = incident.severity
     incident.published_at = incident.published_at or now
     incident.next_update_at = update.next_update_at
     incident.expected_resolution_at = update.expected_resolution_at

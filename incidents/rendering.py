@@ -122,7 +122,7 @@ MARKDOWN = MarkdownIt("commonmark", {"html": False, "linkify": False}).disable("
 # ── Placeholders ────────────────────────────────────────────────────────────
 
 
-def problems(text: str) -> list[str]:
+def problems(text: str, known: Mapping[str, Any] = VARIABLES) -> list[str]:
     """What is wrong with the placeholders of a text, in sentences with line and suggestion; empty if nothing."""
     try:
         template = ENV.from_string(text)
@@ -136,14 +136,14 @@ def problems(text: str) -> list[str]:
         return [_("Line %(line)s: what stands in the braces is not understood.") % {"line": line} + " " + fix]
     found = []
     for name, uses in analysis.globals.items():
-        if name in VARIABLES and all(len(use.segments) == 1 for use in uses):
+        if name in known and all(len(use.segments) == 1 for use in uses):
             continue
         line, _column = uses[0].span.line_col(text)
-        close = difflib.get_close_matches(str(name), VARIABLES, n=1, cutoff=0.5)
+        close = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
         hint = (
             _("did you mean {{ %(name)s }}?") % {"name": close[0]}
             if close
-            else _("use one of: %(names)s.") % {"names": ", ".join(VARIABLES)}
+            else _("use one of: %(names)s.") % {"names": ", ".join(known)}
         )
         found.append(
             _("Line %(line)s: {{ %(name)s }} is unknown; %(hint)s") % {"line": line, "name": uses[0], "hint": hint}
@@ -163,21 +163,22 @@ def needed(form: str, stage: str) -> tuple[str, ...]:
     return tuple(field for field in NEEDED[form] if field != "impact" or stage not in OVER)
 
 
-def sample_values() -> dict[str, str]:
-    """A value for each placeholder, for a template that belongs to no incident yet."""
-    return {
-        "organisation": settings.PORTAL_NAME,
-        "title": _("Checkout: partial outage"),
-        "components": _("Checkout and Payments API"),
-        "state": _("partial outage"),
-        "started": "14:05 CET",
-        "resolved": "16:20 CET",
-        "next_update": "15:00 CET",
-        "expected_resolution": "16:30 CET",
-        "begins": _("12 December, 22:00 CET"),
-        "ends": _("13 December, 02:00 CET"),
-        "status_url": f"{settings.PORTAL_URL}/incidents/bcdfghjkmnpq/",
-    }
+def sample_values(locale: str) -> dict[str, str]:
+    """A value for each placeholder in a language, for a template that belongs to no incident yet."""
+    with translation.override(locale):
+        return {
+            "organisation": settings.PORTAL_NAME,
+            "title": _("Checkout: partial outage"),
+            "components": _("Checkout and Payments API"),
+            "state": _("partial outage"),
+            "started": "14:05 CET",
+            "resolved": "16:20 CET",
+            "next_update": "15:00 CET",
+            "expected_resolution": "16:30 CET",
+            "begins": _("12 December, 22:00 CET"),
+            "ends": _("13 December, 02:00 CET"),
+            "status_url": f"{settings.PORTAL_URL}/incidents/bcdfghjkmnpq/",
+        }
 
 
 def fill(text: str, values: Mapping[str, str]) -> str:
@@ -471,7 +472,7 @@ def event(update: IncidentUpdate, words: Mapping[str, str], locale: str) -> str:
             "incident": {
                 "id": incident.uid,
                 "title": incident.title,
-                "impact": incident.impact,
+                "impact": incident.impact_now,
                 "started_at": update.begins_at.isoformat(),
                 "url": status_url(incident),
             },
@@ -501,7 +502,7 @@ def push_facts(update: IncidentUpdate) -> str:
         {
             "components": [one.uid for one in named(update)],
             "stage": update.stage,
-            "impact": update.incident.impact,
+            "impact": update.incident.impact_now,
             "over": update.stage in OVER,
         }
     )

@@ -30,6 +30,7 @@ _SEE = [
     "incidents.view_alert",
     "incidents.view_alertsource",
     "incidents.view_alertrule",
+    "incidents.view_runbook",
     "channels.view_channel",
     "channels.view_dispatch",
     "channels.view_delivery",
@@ -45,12 +46,19 @@ _DECIDE = [
 _PLAN = [
     f"incidents.{verb}_{model}"
     for verb in ("add", "change", "delete")
-    for model in ("messagetemplate", "scenario", "communicationplan", "planrole", "audiencesegment")
+    for model in ("messagetemplate", "scenario", "communicationplan", "planrole", "audiencesegment", "runbook")
 ]
 _MONITOR = [
     f"incidents.{verb}_{model}" for verb in ("add", "change", "delete") for model in ("alertsource", "alertrule")
 ]
 _AUTOMATE = ["incidents.own_apitoken"]
+_GRAPHS = [
+    f"incidents.{verb}_{model}"
+    for verb in ("view", "add", "change", "delete")
+    for model in ("metricgraph", "dashboardlink")
+]
+# Whoever sets a workspace up could sign in anybody's name, an approver's too: that is for administrators alone.
+_CHAT = ["incidents.view_chatworkspace", "incidents.view_chataccount", "incidents.delete_chataccount"]
 PERMISSIONS = {
     INCIDENT_MANAGERS: [
         *_SEE,
@@ -58,8 +66,12 @@ PERMISSIONS = {
         *_DECIDE,
         *_MONITOR,
         *_AUTOMATE,
+        *_GRAPHS,
+        "incidents.view_awsaccount",  # which administrators alone set up
         "incidents.change_incident",
         "incidents.break_glass",
+        "incidents.view_eventsubscription",
+        *_CHAT,
     ],
     COMMUNICATIONS_MANAGERS: [
         *_SEE,
@@ -67,6 +79,8 @@ PERMISSIONS = {
         *_DECIDE,
         *_PLAN,
         *_AUTOMATE,
+        *_CHAT,
+        *_GRAPHS,
         "incidents.add_statuspage",
         "incidents.change_statuspage",
         "incidents.delete_statuspage",

@@ -1,10 +1,10 @@
-"""Tell staff something, by email, SMS and chat: written down first, sent by a worker, each thing once.
+"""Tell staff something, by email, SMS and in their chat: written down first, sent by a worker, each thing once.
 
 A notice says little and links to the page where something is to be done, which asks for the login.
 """
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -19,7 +19,8 @@ from channels.models import Channel, Medium
 from channels.providers.base import Addressee, Message
 
 from . import rendering
-from .models import ComponentStatus, Incident, IncidentUpdate, StaffContact, StaffNotice
+from .chat import direct
+from .models import ComponentStatus, Incident, IncidentUpdate, Proposal, StaffContact, StaffNotice
 
 Outcome = StaffNotice.Outcome
 PAUSE = timedelta(seconds=30)  # before what surely was not sent is tried again
@@ -35,21 +36,33 @@ def tell(
     about: str,
     words: Words,
     path: str,
-    incident: Incident,
+    incident: Incident | None = None,
     update: IncidentUpdate | None = None,
+    proposal: Proposal | None = None,
 ) -> None:
     """Write down a notice to each of `people`, and to the chat that the plan names for staff, unless there is one.
 
-    `about` tells it from others of its kind: the same is told once to each. `path` is the page to open.
+    `about` tells it from others of its kind: the same is told once to each. `path` is the page to open. It is about
+    an incident, or about a proposal, of which no plan is known for certain, so that no chat is told.
     """
-    wanted = [one for person in dict.fromkeys(people) for one in _to_person(person)]
-    plan = incident.plan_version
-    wanted += [
-        StaffNotice(channel=one, medium=Medium.BROADCAST, locale=settings.LANGUAGE_CODE)
-        for one in (plan.staff_channels() if plan else ())
-    ]
+    plan = incident.plan_version if incident else None
+    tell_only([*people, *(plan.staff_channels() if plan else ())], kind, about, words, path, incident, update, proposal)
+
+
+def tell_only(
+    whom: Iterable[Any],
+    kind: str,
+    about: str,
+    words: Words,
+    path: str,
+    incident: Incident | None,
+    update: IncidentUpdate | None = None,
+    proposal: Proposal | None = None,
+) -> None:
+    """The same, to these people and chat channels alone."""
+    wanted = [one for found in dict.fromkeys(whom) for one in _to(found)]
     for one in wanted:
-        one.kind, one.incident, one.update = kind, incident, update
+        one.kind, one.incident, one.update, one.proposal = kind, incident, update, proposal
         whom = f"u{one.user_id}" if one.user_id else f"c{one.channel_id}"
         one.key = f"{kind}:{about}:{whom}:{one.medium}"
         one.url = f"{settings.PORTAL_URL}{path}"
@@ -63,10 +76,13 @@ def tell(
             queue.enqueue("incidents.tasks.tell_staff", pk)
 
 
-def _to_person(person: Any) -> list[StaffNotice]:
+def _to(person: Any) -> list[StaffNotice]:
+    if isinstance(person, Channel):
+        return [StaffNotice(channel=person, medium=Medium.BROADCAST, locale=settings.LANGUAGE_CODE)]
     contact = StaffContact.objects.filter(user=person).first() or StaffContact(user=person)
-    media = [Medium.EMAIL] if contact.by_email and person.email else []
+    media: list[str] = [Medium.EMAIL] if contact.by_email and person.email else []
     media += [Medium.SMS] if contact.phone else []
+    media += [StaffNotice.DIRECT] if contact.by_slack and direct.reaches(person) else []
     return [StaffNotice(user=person, medium=medium, locale=contact.locale) for medium in media]
 
 
@@ -101,10 +117,20 @@ def send_waiting() -> None:
 
 def _is_obsolete(one: StaffNotice) -> bool:
     """Whether it would ask for what is decided already, or warn of a promise that was kept meanwhile."""
+    if one.kind in (StaffNotice.Kind.RUNBOOK, StaffNotice.Kind.EVENTS):
+        return False
     if one.update:
         return one.update.status != IncidentUpdate.Status.IN_REVIEW
+    if one.incident is None:
+        first, last = one.key.split(":")[1].split("-")
+        return not Proposal.objects.open().filter(pk__range=(int(first), int(last))).exists()
     due = one.incident.update_due_at
     return due is None or about(due) not in one.key
+
+
+def of_proposals(keys: Collection[int]) -> str:
+    """Proposals in the key of a notice: whether one of them still waits can be asked for from there."""
+    return f"{min(keys)}-{max(keys)}"
 
 
 def about(due: datetime) -> str:
@@ -114,6 +140,8 @@ def about(due: datetime) -> str:
 
 def _send(one: StaffNotice) -> tuple[str, str]:
     """What became of it, and the provider's word for that."""
+    if one.medium == StaffNotice.DIRECT:
+        return direct.tell(one)
     channel, address = _way(one)
     if channel is None or not address:
         return Outcome.WAITING, _("No channel that is on carries this.")
@@ -121,7 +149,8 @@ def _send(one: StaffNotice) -> tuple[str, str]:
     if can is None or (can.broadcast and can.public):
         return Outcome.FAILED, _("Customers read this channel.")
     key = f"staff-{one.pk}"
-    message = Message(_parts(one, can.form), one.locale, f"staff-{one.incident.thread}", key)
+    thread = one.incident.thread if one.incident else f"proposal-{one.proposal_id}"
+    message = Message(_parts(one, can.form), one.locale, f"staff-{thread}", key)
     outcome = delivery.send_own(channel, message, Addressee(address, key=key))
     return delivery.fate(outcome), channel.mask(str(outcome.error or ""))[:500]
 

@@ -8,6 +8,7 @@ from html import escape
 from importlib.util import find_spec
 from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple
+from urllib.parse import quote
 
 from django import forms
 from django.utils.functional import Promise
@@ -149,6 +150,10 @@ class Provider(ABC):
     def public_key(self) -> str:
         """The key that a browser subscribes with (applicationServerKey of the Push API); "" where there is none."""
         return ""
+
+    def ticket_url(self, ticket: str) -> str:
+        """The page of a ticket at the help desk; "" where nobody has said what its address looks like."""
+        return str(self.config.get("ticket_url") or "").replace("{ticket}", quote(ticket, safe=""))
 
     def load(self) -> None:
         """Read what the first send would otherwise wait for. Called before the workers are forked: opens nothing."""

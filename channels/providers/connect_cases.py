@@ -12,14 +12,14 @@ from channels.errors import DeliveryError, Permanent, Uncertain
 
 from . import aws
 from .base import Addressee, Capabilities, Message
-from .tickets import comment, ticket_of
+from .tickets import TicketLinkForm, comment, ticket_of
 
 MAX_COMMENT = 15_000  # characters
 # Said about one case: it is not there, it is being merged, its ID is none, or it holds no more comments.
 OF_ONE = {"ConflictException", "ResourceNotFoundException", "ServiceQuotaExceededException", "ValidationException"}
 
 
-class ConnectCasesForm(aws.AwsForm):
+class ConnectCasesForm(TicketLinkForm, aws.AwsForm):
     domain_id = forms.CharField(
         label=gettext_lazy("ID of the Cases domain"),
         max_length=100,
@@ -34,7 +34,7 @@ class ConnectCasesForm(aws.AwsForm):
         ],
     )
     events_topic_arn = None  # type: ignore[assignment]  # cases have neither receipts nor bounces
-    field_order = ["domain_id"]
+    field_order = ["domain_id", "ticket_url"]
 
 
 class ConnectCases(aws.OneByOne):

@@ -18,7 +18,7 @@ from .base import Addressee, Capabilities, Message, Outcome
 from .http import HttpProvider
 from .receipts import ReceiptsForm
 from .strangers import said
-from .tickets import comment, ticket_of
+from .tickets import TicketLinkForm, comment, ticket_of
 from .webhook import WebhookForm, secrets_of, signed
 
 MAX_COMMENT = 65_535  # characters
@@ -26,13 +26,13 @@ MAX_COMMENT = 65_535  # characters
 OF_ONE = {404, 409, 410, 422}
 
 
-class TicketWebhookForm(ReceiptsForm, WebhookForm):
+class TicketWebhookForm(TicketLinkForm, ReceiptsForm, WebhookForm):
     url = forms.CharField(
         label=gettext_lazy("Address of the receiver"),
         max_length=2000,
         help_text=gettext_lazy("A server of yours, which makes each request a comment. It begins with https://."),
     )
-    field_order = ["url"]
+    field_order = ["url", "ticket_url"]
 
     def clean_url(self) -> str:
         try:

@@ -3,11 +3,42 @@
 import re
 from collections.abc import Mapping
 
+from django import forms
+from django.core.exceptions import ValidationError
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
+from channels.addresses import https_url
 from channels.errors import Permanent
 
 from .base import Addressee, Capabilities
+
+
+class TicketLinkForm(forms.Form):
+    """For help desks whose pages have addresses that cannot be known from the other settings."""
+
+    ticket_url = forms.CharField(
+        label=gettext_lazy("Link to a ticket"),
+        required=False,
+        max_length=500,
+        help_text=gettext_lazy(
+            "Optional: open a ticket in the browser, copy its address, and write {ticket} in place of its number. "
+            "The support brief then links each ticket."
+        ),
+    )
+
+    def clean_ticket_url(self) -> str:
+        text = self.cleaned_data["ticket_url"].strip()
+        if not text:
+            return ""
+        if text.count("{ticket}") != 1:
+            wrong = _("“%(value)s” does not say where the ticket stands: write {ticket} once, in place of its number.")
+            raise ValidationError(wrong % {"value": text[:80]})
+        try:
+            https_url(text.replace("{ticket}", "1"))
+        except ValueError as error:
+            raise ValidationError(str(error)) from None
+        return text
 
 
 def ticket_of(one: Addressee, can: Capabilities) -> str:

@@ -103,10 +103,11 @@ class Webhook(StrangersProvider):
 
     def hand_over(self, message: Message, one: Addressee) -> str:
         body = message.parts["json"]
+        headers = signed(body, one.key, secrets_for(self.config, one))
+        if kind := message.parts.get("content_type"):
+            headers["Content-Type"] = kind
         try:
-            status, content, _headers = self.post(
-                one.address, body.encode(), signed(body, one.key, secrets_for(self.config, one))
-            )
+            status, content, _headers = self.post(one.address, body.encode(), headers)
         except Throttled as error:
             # One customer's server is not a provider that all share: the others need not wait for it.
             raise Transient(error.code, error.detail) from error

@@ -60,6 +60,9 @@ class Zendesk(HttpProvider):
     def api(self) -> str:
         return f"https://{self.config['subdomain']}.zendesk.com"
 
+    def ticket_url(self, ticket: str) -> str:
+        return f"{self.api}/agent/tickets/{ticket}"
+
     def send(self, message: Message, recipients: Sequence[Addressee]) -> list[Outcome]:
         return [self._outcome(message, one) for one in recipients]
 

@@ -40,6 +40,7 @@ from incidents.models import (
     Subscription,
 )
 from incidents.models.segment import checked
+from incidents.runbooks import ready
 
 from . import DEMO_PASSWORD, STAFF, story
 
@@ -87,6 +88,7 @@ def steps() -> Iterator[str]:
     yield f"planned maintenance: {story.AHEAD.title}, announced, with a reminder that waits for its time"
     begin_open(people)
     yield f"open incident: {story.OPEN.title}, with an update that waits for approval"
+    yield f"runbooks for incidents to come: {', '.join(make_runbooks(people))}"
     yield f"proposed by {story.MONITORING}, and not declared: {notice()}"
 
 
@@ -166,6 +168,15 @@ def make_plans(channels: list[Channel], people: dict[str, User]) -> None:
                 PlanRole.objects.create(plan=plan, role=role, user=people[name], order=order)
     # What is critical is to go out by X too, once that is set up: until then the coverage check shows a hole.
     plans[1].channels.add(Channel.objects.get(name=story.PLANNED_CHANNEL))
+
+
+def make_runbooks(people: dict[str, User]) -> list[str]:
+    """Those that come with the portal. Last of all: in what is past nobody had them."""
+    found = ready.add()
+    for plan in CommunicationPlan.objects.all():
+        plan.runbooks.set(found)
+        plan.current(people["marta"])
+    return [one.name for one in found]
 
 
 def make_recipients(dice: random.Random, components: dict[str, Component]) -> int:

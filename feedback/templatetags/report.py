@@ -6,13 +6,14 @@ from django import template
 
 from feedback import wording
 from feedback.reports import Reach
-from incidents.models import Severity, Stage
+from incidents.models import PromiseBreach, Severity, Stage
 
 register = template.Library()
 register.filter("duration", wording.duration)
 register.filter("percent", wording.percent)
 register.filter("score", wording.score)
 register.filter("number", wording.number)
+register.filter("off", wording.off)
 register.filter("in_app", wording.in_app)
 
 
@@ -25,6 +26,11 @@ def counts_apps(channels: Iterable[Reach]) -> bool:
 @register.filter
 def severity_name(code: str) -> str:
     return str(Severity(code).label)
+
+
+@register.filter
+def breach_name(code: str) -> str:
+    return str(PromiseBreach.Kind(code).label)
 
 
 @register.filter

@@ -15,6 +15,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from channels.models import Channel
+from commsportal import zones
 from incidents import approving, declaring, rendering
 from incidents.checker import Finding, check
 from incidents.errors import Problem, Refused, WrongState
@@ -215,7 +216,7 @@ def page(
         "theirs": theirs,
         "sent_back": glance.sent_back(update),
         "goes_out": maintenance.goes_out(update),
-        "zone": timezone.get_current_timezone_name(),
+        "zone": zones.in_words(timezone.get_current_timezone_name()),
         "language": request.POST.get("_lang") or form.locales[0],
         "show": request.POST.get("_show") or "email",
         "shows": SHOWS,

@@ -17,6 +17,7 @@ from django.utils.html import format_html
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from commsportal import zones
 from incidents import declaring
 from incidents.declaring import and_in_title, suggested_title
 from incidents.errors import NotAllowed, Problem, WrongState
@@ -69,7 +70,11 @@ def local_time(text: str, zone: tzinfo) -> datetime:
             return at
     raise ValidationError(
         _("%(time)s is in the future in %(zone)s, where it is %(now)s now.")
-        % {"time": f"{wall:%d.%m.%Y %H:%M}", "zone": zone, "now": f"{now.astimezone(zone):%d.%m.%Y %H:%M}"}
+        % {
+            "time": f"{wall:%d.%m.%Y %H:%M}",
+            "zone": zones.in_words(str(zone)),
+            "now": f"{now.astimezone(zone):%d.%m.%Y %H:%M}",
+        }
     )
 
 
@@ -152,7 +157,7 @@ def view(model_admin: ModelAdmin, request: HttpRequest) -> HttpResponse:
         "groups": _grouped(form, already),
         "severities": Severity.choices,
         "zone": timezone.localtime().tzname(),
-        "zone_name": str(timezone.get_current_timezone()),
+        "zone_name": zones.in_words(timezone.get_current_timezone_name()),
         "duplicates": duplicates,
         "proposal": proposals.card(proposal, True) if proposal else None,
         "has_plan": CommunicationPlan.objects.exists(),

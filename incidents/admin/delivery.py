@@ -96,7 +96,8 @@ def progress(model_admin: ModelAdmin, request: HttpRequest, object_id: int) -> H
 def retry(model_admin: ModelAdmin, request: HttpRequest, object_id: int) -> HttpResponse:
     """POST channel, purpose, status, code: send again to those for whom it failed.
 
-    Where a later update has been published it asks first; `old_words` is the answer.
+    Where a later update has been published, or these words are being corrected, it asks first; `old_words` is the
+    answer.
     """
     update = _update(request, object_id)
     status, purpose = request.POST.get("status", ""), request.POST.get("purpose", Dispatch.Purpose.UPDATE)
@@ -108,8 +109,9 @@ def retry(model_admin: ModelAdmin, request: HttpRequest, object_id: int) -> Http
         if status == Delivery.Status.UNKNOWN and not request.POST.get("sure"):
             raise Refused(_("Tick the box first: some of these people may get the message twice."))
         later = update.overtaken_by() if purpose == Dispatch.Purpose.UPDATE else None
-        if later and not old_words:
-            return _ask_old_words(model_admin, request, update, later, channel)
+        correction = update.being_corrected_by() if purpose == Dispatch.Purpose.UPDATE else None
+        if (later or correction) and not old_words:
+            return _ask_old_words(model_admin, request, update, channel, later, correction)
         people = update.retry(request.user, channel, purpose, status, request.POST.get("code"), old_words)
     except ValueError:
         return refused(request, Refused(_("No channel was chosen.")), url("delivery", update))
@@ -141,9 +143,14 @@ def correct(model_admin: ModelAdmin, request: HttpRequest, object_id: int) -> Ht
 
 
 def _ask_old_words(
-    model_admin: ModelAdmin, request: HttpRequest, update: IncidentUpdate, later: IncidentUpdate, channel: Channel
+    model_admin: ModelAdmin,
+    request: HttpRequest,
+    update: IncidentUpdate,
+    channel: Channel,
+    later: IncidentUpdate | None,
+    correction: IncidentUpdate | None,
 ) -> HttpResponse:
-    """What would go out, what customers were told since, and to how many it would go all the same."""
+    """What would go out, what customers were told or will be told since, and to how many it would go all the same."""
     facts = _facts(request, update)
     asked = {
         name: request.POST[name] for name in ("channel", "purpose", "status", "code", "sure") if name in request.POST
@@ -158,9 +165,11 @@ def _ask_old_words(
     context = {
         **model_admin.admin_site.each_context(request),
         **facts,
-        "title": _("Send old words?"),
+        "title": _("Send old words?") if later else _("Send words that are being corrected?"),
         "opts": model_admin.opts,
         "later": later,
+        "correction": correction,
+        "corrector": glance.name(correction.author) if correction else "",
         "resolved_since": update.incident.is_over and update.stage not in OVER,
         "subject": glance.words(update).get("subject", ""),
         "way": channel,

@@ -8,6 +8,7 @@ from typing import Any
 from django.db.models import Max, OuterRef, Prefetch, Q, QuerySet, Subquery
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.html import format_html
 from django.utils.translation import get_language
 from django.utils.translation import gettext as _
 
@@ -188,6 +189,10 @@ def held_roles(incident: Incident) -> list[tuple[str, str]]:
 
 
 # ── The next step ───────────────────────────────────────────────────────────
+
+
+def badge(value: str, label: str) -> str:
+    return format_html('<span class="cp-badge cp-s-{}">{}</span>', value, label)
 
 
 def link(view: str, *args: Any) -> str:

@@ -31,10 +31,12 @@ from incidents.models import (
     IncidentTicket,
     IncidentUpdate,
     Role,
+    Severity,
     Stage,
 )
 
-from . import declare, glance, maintenance, proposal
+from . import aws_card, chat, declare, glance, maintenance, proposal, runbook_run, support
+from .glance import badge
 from .refusal import refused
 
 
@@ -65,10 +67,6 @@ class ComponentFilter(admin.SimpleListFilter):
         if value and value.isdecimal():
             return queryset.filter(incident_components__component=int(value))
         return queryset
-
-
-def badge(value: str, label: str) -> str:
-    return format_html('<span class="cp-badge cp-s-{}">{}</span>', value, label)
 
 
 @admin.register(Incident)
@@ -128,8 +126,13 @@ class IncidentAdmin(ReadOnlyAdmin):
             path("<int:pk>/cancel/", wrap(self.cancel_view), name="incidents_incident_cancel"),
             path("<int:pk>/write/", wrap(self.write_view), name="incidents_incident_write"),
             path("<int:pk>/dismiss/", wrap(self.dismiss_view), name="incidents_incident_dismiss"),
+            path("<int:pk>/severity/", wrap(self.severity_view), name="incidents_incident_severity"),
             path("<int:pk>/role/", wrap(self.role_view), name="incidents_incident_role"),
             path("<int:pk>/tickets/", wrap(self.tickets_view), name="incidents_incident_tickets"),
+            path("<int:pk>/support/", wrap(self.support_view), name="incidents_incident_support"),
+            path("<int:pk>/support/changed/", wrap(self.support_changed), name="incidents_incident_support_changed"),
+            path("<int:pk>/support/accounts/", wrap(self.accounts_view), name="incidents_incident_accounts"),
+            path("<int:pk>/archive-room/", wrap(self.archive_room_view), name="incidents_incident_archive_room"),
         ]
         return [*own, *super().get_urls()]
 
@@ -155,6 +158,15 @@ class IncidentAdmin(ReadOnlyAdmin):
 
     def cancel_view(self, request: HttpRequest, pk: int) -> HttpResponse:
         return maintenance.cancel(request, self._visible(request, pk))
+
+    def support_view(self, request: HttpRequest, pk: int) -> HttpResponse:
+        return support.page(self, request, self._visible(request, pk))
+
+    def support_changed(self, request: HttpRequest, pk: int) -> HttpResponse:
+        return support.changed(request, self._visible(request, pk))
+
+    def accounts_view(self, request: HttpRequest, pk: int) -> HttpResponse:
+        return support.affected(self, request, self._visible(request, pk))
 
     def change_view(self, request: HttpRequest, object_id: str, *args: Any, **kwargs: Any) -> HttpResponse:
         """The incident as a story, newest first."""
@@ -189,9 +201,13 @@ class IncidentAdmin(ReadOnlyAdmin):
             "may_dismiss": not (incident.maintenance or incident.published_at or incident.is_over)
             and incident.may_dismiss(request.user),
             "breaches": breaches(incident, updates),
+            "severities": self._severities(incident, request.user, operates),
             "roles": self._roles(request, incident, operates),
             **self._tickets(request, incident, pending, operates),
             **proposal.alerts_of(incident),
+            **runbook_run.cards(incident, request.user, operates),
+            **aws_card.card(request, incident, operates),
+            "chat": chat.of(request, incident, operates),
             "sees_deliveries": request.user.has_perm("channels.view_dispatch"),
             "report": glance.link("feedback_report_incident", incident.pk)
             if request.user.has_perm("feedback.view_report")
@@ -210,6 +226,14 @@ class IncidentAdmin(ReadOnlyAdmin):
         for update in updates:
             update.incident = incident
             yield update, decisions.get(update.pk, []), progress.get(f"update:{update.pk}", [])
+
+    def _severities(self, incident: Incident, user: Any, operates: bool) -> list[tuple[str, str]]:
+        """What it could be changed to by this person."""
+        if incident.is_over or incident.maintenance or incident.imported_from:
+            return []
+        if not (operates and user.has_perm("incidents.declare_incident")):
+            return []
+        return [(value, str(label)) for value, label in Severity.choices if value != incident.severity]
 
     def _roles(self, request: HttpRequest, incident: Incident, operates: bool) -> list[dict[str, Any]]:
         held = {r.role: r.user for r in incident.roles.all()}
@@ -263,6 +287,9 @@ class IncidentAdmin(ReadOnlyAdmin):
         page = "compose" if draft.status == IncidentUpdate.Status.DRAFT else "review"
         return HttpResponseRedirect(glance.link(f"incidents_incidentupdate_{page}", draft.pk))
 
+    def archive_room_view(self, request: HttpRequest, pk: int) -> HttpResponse:
+        return chat.archive(request, self._visible(request, pk))
+
     def dismiss_view(self, request: HttpRequest, pk: int) -> HttpResponse:
         """Close an incident that was declared by mistake and of which customers never heard."""
         incident = self._visible(request, pk)
@@ -274,6 +301,19 @@ class IncidentAdmin(ReadOnlyAdmin):
         except Problem as error:
             return refused(request, error, back)
         messages.success(request, _("Closed. Customers were told nothing."))
+        return HttpResponseRedirect(back)
+
+    def severity_view(self, request: HttpRequest, pk: int) -> HttpResponse:
+        """Call it more or less severe."""
+        incident = self._visible(request, pk)
+        back = glance.link("incidents_incident_change", pk)
+        if request.method != "POST":
+            return HttpResponseRedirect(back)
+        try:
+            incident.change_severity(request.user, request.POST.get("severity", ""), request.POST.get("reason", ""))
+        except Problem as error:
+            return refused(request, error, back)
+        messages.success(request, _("It is %(severity)s now.") % {"severity": incident.get_severity_display()})
         return HttpResponseRedirect(back)
 
     def role_view(self, request: HttpRequest, pk: int) -> HttpResponse:

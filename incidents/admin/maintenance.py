@@ -14,6 +14,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
+from commsportal import zones
 from incidents import planning
 from incidents.errors import NotAllowed, Problem, Refused
 from incidents.forms import WallTimeField, which_pass
@@ -139,7 +140,7 @@ def view(model_admin: ModelAdmin, request: HttpRequest) -> HttpResponse:
         "title": _("Plan maintenance"),
         "form": form,
         "groups": list(groups.items()),
-        "zone": timezone.get_current_timezone_name(),
+        "zone": zones.in_words(timezone.get_current_timezone_name()),
         "has_plan": CommunicationPlan.objects.exists(),
         "has_words": MessageTemplate.objects.filter(scenario__maintenance=True).exists(),
     }
@@ -192,7 +193,7 @@ def move(model_admin: ModelAdmin, request: HttpRequest, incident: Incident) -> H
         "incident": incident,
         "begun": incident.stage != Stage.SCHEDULED,
         "form": form,
-        "zone": timezone.get_current_timezone_name(),
+        "zone": zones.in_words(timezone.get_current_timezone_name()),
         "was": _in_words(was),
         "new": _in_words(new),
         "as_public": new == (incident.started_at, incident.expected_resolution_at),

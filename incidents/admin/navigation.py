@@ -65,6 +65,13 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
                     "incidents_messagetemplate_changelist",
                     "incidents.view_messagetemplate",
                 ),
+                item(_("Runbooks"), "checklist", "incidents_runbook_changelist", "incidents.view_runbook"),
+                item(
+                    _("Known questions"),
+                    "contact_support",
+                    "incidents_knownquestion_changelist",
+                    "incidents.view_incident",
+                ),
                 item(_("Scenarios"), "category", "incidents_scenario_changelist", "incidents.view_scenario"),
                 item(_("Components"), "widgets", "incidents_component_changelist") if sees_components else None,
                 item(
@@ -73,10 +80,37 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
                     "incidents_componentgroup_changelist",
                     "incidents.change_componentgroup",
                 ),
+                item(
+                    _("Runbooks on AWS"),
+                    "cloud_sync",
+                    "incidents_automationdocument_changelist",
+                    "incidents.view_runbook",
+                ),
+                item(
+                    _("Executions on AWS"),
+                    "cloud_done",
+                    "incidents_automationexecution_changelist",
+                    "incidents.view_runbook",
+                ),
                 item(_("Alert sources"), "sensors", "incidents_alertsource_changelist", "incidents.view_alertsource")
                 if sees_all
                 else None,
                 item(_("Alert rules"), "rule", "incidents_alertrule_changelist", "incidents.view_alertrule")
+                if sees_all
+                else None,
+                item(_("AWS accounts"), "cloud", "incidents_awsaccount_changelist", "incidents.view_awsaccount")
+                if sees_all
+                else None,
+                item(_("Graphs"), "show_chart", "incidents_metricgraph_changelist", "incidents.view_metricgraph"),
+                item(
+                    _("Shared dashboards"),
+                    "share",
+                    "incidents_dashboardlink_changelist",
+                    "incidents.view_dashboardlink",
+                ),
+                item(
+                    _("Slack workspaces"), "forum", "incidents_chatworkspace_changelist", "incidents.view_chatworkspace"
+                )
                 if sees_all
                 else None,
                 item(
@@ -99,12 +133,19 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
                     "incidents.view_audiencesegment",
                 ),
                 item(_("Stopped addresses"), "block", "channels_suppression_changelist", "channels.view_suppression"),
+                item(
+                    _("Event subscriptions"),
+                    "webhook",
+                    "incidents_eventsubscription_changelist",
+                    "incidents.view_eventsubscription",
+                ),
             ],
         ),
         (
             _("People"),
             [
                 item(_("Users"), "person", "auth_user_changelist", "auth.view_user"),
+                item(_("Slack accounts"), "alternate_email", "incidents_chataccount_changelist"),
                 item(_("Groups"), "group", "auth_group_changelist", "auth.view_group"),
                 item(_("API tokens"), "key", "incidents_apitoken_changelist", MAY_HOLD),
             ],

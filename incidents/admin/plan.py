@@ -24,6 +24,11 @@ from .history import HistoryAdmin
 from .incident import badge
 from .plan_version import versions_in_words
 
+NO_ROOM = gettext_lazy(
+    "There is no chat to choose yet. Under “Channels”, add one of Slack, Microsoft Teams, Amazon Q Developer or "
+    "Apprise for a room that only staff read, and come back. Until then staff are told by email and SMS."
+)
+
 
 class PersonField(forms.ModelChoiceField):
     def label_from_instance(self, obj: Any) -> str:
@@ -87,6 +92,7 @@ class PlanForm(forms.ModelForm):
             "channels",
             "segments",
             "staff_channels",
+            "runbooks",
             "locales",
             "first_update_minutes",
             "update_minutes",
@@ -102,6 +108,8 @@ class PlanForm(forms.ModelForm):
         if "staff_channels" in self.fields:
             rooms = [one.pk for one in Channel.objects.all() if is_staff_chat(one)]
             self.fields["staff_channels"].queryset = Channel.objects.filter(pk__in=rooms)  # type: ignore[attr-defined]
+            if not rooms:
+                self.fields["staff_channels"].help_text = NO_ROOM
         for name in ("first_update_minutes", "update_minutes"):
             if name in self.fields:
                 self.fields[name].min_value = 1  # type: ignore[attr-defined]
@@ -217,9 +225,20 @@ class CommunicationPlanAdmin(HistoryAdmin):
         ),
         (gettext_lazy("How we speak"), {"fields": ["channels", "segments", "locales", "default_locale"]}),
         (gettext_lazy("How staff are told"), {"fields": ["staff_channels"]}),
+        (gettext_lazy("What runs by itself"), {"fields": ["runbooks"]}),
     ]
     # For whoever may read it only: sentences instead of the stored lists.
-    read_fields = ("name", "covers", "promise", "channels", "segments", "staff_channels", "languages", "roles_held")
+    read_fields = (
+        "name",
+        "covers",
+        "promise",
+        "channels",
+        "segments",
+        "staff_channels",
+        "runbooks",
+        "languages",
+        "roles_held",
+    )
 
     def get_urls(self) -> list[URLPattern]:
         own = path("coverage/", self.admin_site.admin_view(coverage.page), name="incidents_communicationplan_coverage")

@@ -18,7 +18,7 @@ from incidents.models import Component, ComponentStatus, Decision, IncidentUpdat
 from incidents.models.segment import in_words
 from incidents.publishing import Reach
 
-from . import glance, maintenance, preview
+from . import glance, maintenance, preview, runbook_run
 from .compose import FOLDER, approvers_in_words, url
 
 if TYPE_CHECKING:
@@ -261,6 +261,7 @@ def _page(
         "goes_out": maintenance.goes_out(update, user),
         "by_itself": maintenance.will_go(update, user) and last_needed,
         "why_waits": glance.why_waits(update),
+        "published_by": runbook_run.publishes(update) if in_review or approved else [],
         "can_release": approved
         and update.publish_at
         and not (update.released_by_id or glance.why_waits(update))

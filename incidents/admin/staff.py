@@ -3,7 +3,7 @@
 from typing import Any
 
 from django.contrib import admin
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy
 from unfold.admin import StackedInline
@@ -12,6 +12,7 @@ from unfold.decorators import display
 from commsportal.admin import ReadOnlyAdmin
 from commsportal.users import PortalUserAdmin
 from incidents.models import Incident, StaffContact, StaffNotice
+from incidents.models.component import OPERATE, VIEW
 
 from . import glance
 
@@ -20,7 +21,7 @@ class ContactInline(StackedInline):
     """Part of the person's page, with its permissions."""
 
     model = StaffContact
-    fields = ["by_email", "phone", "locale"]
+    fields = ["by_email", "phone", "by_slack", "locale"]
     verbose_name_plural = gettext_lazy("How to reach them")
     can_delete = False
 
@@ -45,12 +46,27 @@ class StaffNoticeAdmin(ReadOnlyAdmin):
     list_filter = ["kind", "outcome", "medium"]
     search_fields = ["subject", "user__username", "user__last_name"]
     list_select_related = ["user", "channel"]
-    fields = ["created_at", "kind", "incident", "to", "medium", "subject", "text", "outcome", "tried_at", "detail"]
+    fields = [
+        "created_at",
+        "kind",
+        "incident",
+        "proposal",
+        "to",
+        "medium",
+        "subject",
+        "text",
+        "outcome",
+        "tried_at",
+        "detail",
+    ]
     readonly_fields = fields
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        seen = Incident.objects.for_user(request.user).order_by().values("pk")
-        return super().get_queryset(request).filter(incident__in=seen)
+        seen = Q(incident__in=Incident.objects.for_user(request.user).order_by().values("pk"))
+        # One notice may name many proposals: who does not see every component sees their own.
+        if request.user.has_perm(VIEW) or request.user.has_perm(OPERATE):
+            seen |= Q(incident=None)
+        return super().get_queryset(request).filter(seen | Q(incident=None, user=request.user))
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         # No permission of its own: who sees incidents sees what staff were told of them.

@@ -97,7 +97,7 @@ class MessageTemplateAdmin(HistoryAdmin):
         }
         return super().changeform_view(request, object_id, form_url, {**(extra_context or {}), **shown})
 
-    @admin.display(description=gettext_lazy("approved"), boolean=True)
+    @admin.display(description=gettext_lazy("words approved"), boolean=True)
     def approved(self, template: MessageTemplate) -> bool:
         return template.is_approved
 
@@ -117,7 +117,7 @@ class MessageTemplateAdmin(HistoryAdmin):
     def sample(self, template: MessageTemplate) -> SafeString | str:
         if not template.pk:
             return _("Save it to see it on sample values.")
-        sample = rendering.sample_values()
+        sample = rendering.sample_values(template.locale)
         filled = {field: rendering.fill(text, sample) for field, text in template.words().items()}
         found = rendering.sections(filled, template.locale, over=template.stage in OVER)
         parts = [(heading, rendering.markdown(body)) for heading, body in found]

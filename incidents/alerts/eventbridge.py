@@ -1,7 +1,8 @@
 """Events of Amazon EventBridge: through a topic of SNS, or an API destination that shows the source's secret.
 
-Sources: Amazon EventBridge Events Reference, "Amazon CloudWatch events"; AWS Health User Guide, "Reference: AWS Health
-events Amazon EventBridge schema".
+Sources: Amazon EventBridge Events Reference, "Amazon CloudWatch events" and "AWS Systems Manager Incident Manager
+events" (which come by way of CloudTrail); AWS Health User Guide, "Reference: AWS Health events Amazon EventBridge
+schema".
 """
 
 from collections.abc import Callable
@@ -10,6 +11,8 @@ from typing import Any
 
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
+
+from incidents.aws import RECORD_LABEL, SOURCE
 
 from . import verifying
 from .signal import SUMMARY, TITLE, Format, Malformed, Signal, Unknown, fingerprint, labels, moment, need, part, text
@@ -99,6 +102,33 @@ def _health(event: dict[str, Any], detail: dict[str, Any]) -> Signal:
     )
 
 
+def _call(event: dict[str, Any], detail: dict[str, Any]) -> Signal:
+    """A call to AWS, as CloudTrail saw it: an incident that Incident Manager opened or resolved; else any event."""
+    if detail.get("eventSource") != "ssm-incidents.amazonaws.com":
+        return _any(event, event["detail-type"], detail)
+    name, asked = text(detail.get("eventName"), 60), part(detail, "requestParameters")
+    if detail.get("errorCode"):
+        raise Unknown(f"{name} was refused: {text(detail['errorCode'], 60)}.")
+    at = moment(detail.get("eventTime")) or moment(event.get("time")) or timezone.now()
+    if name == "UpdateIncidentRecord" and asked.get("status") == "RESOLVED":
+        arn = need(asked, "arn", str, "detail.requestParameters.")
+        return Signal(fingerprint(arn), False, text(asked.get("title"), TITLE) or "Incident Manager", at=at)
+    if name != "StartIncident":
+        raise Unknown(f"{name} neither opens nor resolves an incident.")
+    if part(asked, "triggerDetails").get("source") == SOURCE:
+        raise Unknown("It was opened from this portal.")
+    arn = need(part(detail, "responseElements"), "incidentRecordArn", str, "detail.responseElements.")
+    plan = text(asked.get("responsePlanArn"))
+    return Signal(
+        fingerprint(arn),
+        True,
+        text(asked.get("title"), TITLE) or f"Incident Manager: {plan.rpartition('/')[2] or arn.split('/')[-1]}",
+        severity_hint=IMPACTS.get(text(asked.get("impact")), ""),
+        labels=labels({RECORD_LABEL: arn, "response_plan": plan}, _about(event)),
+        at=at,
+    )
+
+
 def _any(event: dict[str, Any], kind: str, detail: dict[str, Any]) -> Signal:
     """Any other event fires; the portal cannot know what would end it."""
     about = _about(event)
@@ -115,7 +145,9 @@ def _any(event: dict[str, Any], kind: str, detail: dict[str, Any]) -> Signal:
 READERS: dict[str, Callable[[dict[str, Any], dict[str, Any]], Signal]] = {
     "CloudWatch Alarm State Change": _alarm,
     "AWS Health Event": _health,
+    "AWS API Call via CloudTrail": _call,
 }
+IMPACTS = {"1": "sev1", "2": "sev2", "3": "sev3", "4": "sev4", "5": "sev4"}  # of Incident Manager
 FORMAT = Format(
     label=_("Amazon EventBridge"),
     read=read,

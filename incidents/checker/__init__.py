@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from django.conf import settings
-from django.utils import timezone, translation
+from django.utils import timezone
 
 from .finding import Finding, Level
 from .prose import prose
@@ -68,8 +68,7 @@ def prepared(words: Mapping[str, Mapping[str, str]], stage: str, maintenance: bo
     unknown |= {"expected_resolution"} if over and not maintenance else set()
     values = {}
     for locale in words:
-        with translation.override(locale):
-            sample = rendering.sample_values()
+        sample = rendering.sample_values(locale)
         values[locale] = {name: text for name, text in sample.items() if name not in unknown}
     return Draft(update, words, values, (), ())
 

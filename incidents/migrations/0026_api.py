@@ -8,7 +8,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("incidents", "0024_releases_void"),
+        ("incidents", "0025_runbooks"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 

@@ -1,5 +1,8 @@
 from .alert import Alert, AlertRule, AlertSource, Proposal, ProposedComponent
 from .api_token import ApiAnswer, ApiToken, Scope
+from .automation import AutomationDocument, AutomationExecution, AutomationSignal
+from .aws import AwsAccount, AwsCall, AwsEvent, AwsRecord
+from .chat import ChatAccount, ChatPost, ChatRequest, ChatRoom, ChatWorkspace
 from .component import (
     Component,
     ComponentGroup,
@@ -8,10 +11,14 @@ from .component import (
     Subscription,
 )
 from .decision import Decision
+from .event import EventDelivery, EventMark, EventSubscription, EventType, OutgoingEvent
 from .incident import Incident, IncidentComponent, IncidentRole
+from .metric import DashboardLink, MetricGraph, MetricImage
 from .picture import UpdatePicture
 from .plan import ApprovalRule, CommunicationPlan, PlanRole, PlanStage, PlanVersion, Role
+from .question import KnownQuestion
 from .rendition import Rendition
+from .runbook import Runbook, RunbookRun, RunbookStep, RunbookStepRun
 from .segment import AudienceSegment
 from .staff_notice import PromiseBreach, StaffContact, StaffNotice
 from .status_page import StatusPage
@@ -46,19 +53,40 @@ __all__ = [
     "ApiToken",
     "ApprovalRule",
     "AudienceSegment",
+    "AutomationDocument",
+    "AutomationExecution",
+    "AutomationSignal",
+    "AwsAccount",
+    "AwsCall",
+    "AwsEvent",
+    "AwsRecord",
+    "ChatAccount",
+    "ChatPost",
+    "ChatRequest",
+    "ChatRoom",
+    "ChatWorkspace",
     "CommunicationPlan",
     "Component",
     "ComponentGroup",
     "ComponentGroupObjectPermission",
     "ComponentStatus",
     "ComponentUserObjectPermission",
+    "DashboardLink",
     "Decision",
+    "EventDelivery",
+    "EventMark",
+    "EventSubscription",
+    "EventType",
     "Incident",
     "IncidentComponent",
     "IncidentRole",
     "IncidentTicket",
     "IncidentUpdate",
+    "KnownQuestion",
     "MessageTemplate",
+    "MetricGraph",
+    "MetricImage",
+    "OutgoingEvent",
     "PlanRole",
     "PlanStage",
     "PlanVersion",
@@ -67,6 +95,10 @@ __all__ = [
     "ProposedComponent",
     "Rendition",
     "Role",
+    "Runbook",
+    "RunbookRun",
+    "RunbookStep",
+    "RunbookStepRun",
     "Scenario",
     "Scope",
     "Severity",

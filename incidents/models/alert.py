@@ -310,6 +310,7 @@ class Proposal(models.Model):
     )
     state = models.CharField(_("state"), max_length=12, choices=State, default=State.OPEN)
     opened_at = models.DateTimeField(_("proposed"), default=timezone.now)
+    told_at = models.DateTimeField(null=True, blank=True, editable=False)  # when staff were told of it
     incident = models.ForeignKey(
         Incident, on_delete=models.CASCADE, null=True, blank=True, related_name="proposals", verbose_name=_("incident")
     )

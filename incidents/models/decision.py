@@ -37,8 +37,11 @@ class Decision(models.Model):
         GLASS = "glass", _("broke the glass: let it out without a second person")
         GLASS_SEEN = "glass_seen", _("reviewed afterwards what went out without a second person")
         PREPARED = "prepared", _("let it out by approved templates")
+        SEVERITY = "severity", _("changed the severity")
 
     WRITING = (Verb.DRAFT, Verb.EDIT)
+    # After these a runbook that waits may go on.
+    MOVES = (Verb.SUBMIT, Verb.APPROVE, Verb.REJECT, Verb.PUBLISH, Verb.WITHDRAW, Verb.GLASS, Verb.PREPARED)
 
     incident = models.ForeignKey("incidents.Incident", on_delete=models.PROTECT, related_name="decisions")
     update = models.ForeignKey(

@@ -46,6 +46,8 @@ class Incident(models.Model):
     uid = models.CharField(max_length=16, unique=True, default=new_uid, editable=False)
     title = models.CharField(_("title"), max_length=200)
     severity = models.CharField(_("severity"), max_length=8, choices=Severity, default=Severity.SEV2)
+    # As it was when customers were last told something; the page goes by it until they are told anew.
+    told_severity = models.CharField(max_length=8, choices=Severity, null=True, editable=False)
     scenario = models.ForeignKey(Scenario, on_delete=models.PROTECT, null=True, blank=True, verbose_name=_("scenario"))
     plan = models.ForeignKey(CommunicationPlan, on_delete=models.PROTECT, null=True, blank=True, verbose_name=_("plan"))
     # As the plan stood when the incident was declared: later edits are for later incidents.
@@ -84,7 +86,12 @@ class Incident(models.Model):
 
     @property
     def impact(self) -> str:
-        """none, minor, major, critical or maintenance: the word of the public status API."""
+        """none, minor, major, critical or maintenance, as customers know it: the word of the public status API."""
+        return "maintenance" if self.maintenance else IMPACT[Severity(self.told_severity or self.severity)]
+
+    @property
+    def impact_now(self) -> str:
+        """The same by the severity as it is now, which the next update tells."""
         return "maintenance" if self.maintenance else IMPACT[Severity(self.severity)]
 
     @property
@@ -183,6 +190,38 @@ class Incident(models.Model):
             me.resolved_at = timezone.now()
             me.save()
             Decision.objects.create(incident=me, by=by, verb=Decision.Verb.DISMISS, comment=reason.strip())
+        self.refresh_from_db()
+
+    def change_severity(self, by: Any, severity: str, reason: str = "") -> None:
+        """Call it more or less severe. Customers learn of it with the next update, as the page does.
+
+        Raises NotAllowed, WrongState (over, planned work, or an update for the old one waits to go out), Refused.
+        """
+        from incidents.runbooks import running
+
+        from .decision import Decision, name_of
+        from .runbook import Runbook
+
+        with transaction.atomic():
+            incidents = Incident.objects.select_for_update(of=("self",), no_key=True)
+            me = incidents.select_related("plan_version").get(pk=self.pk)
+            if not me.may_dismiss(by):
+                raise NotAllowed(_t("%(who)s may not change the severity of this incident.") % {"who": name_of(by)})
+            if severity not in Severity or severity == me.severity:
+                raise Refused(_t("Choose a severity that it does not have already."))
+            if me.is_over or me.maintenance or me.imported_from:
+                raise WrongState(_t("The severity is that of an open incident, led from here."))
+            if me.updates.filter(status__in=["in_review", "approved"]).exists():
+                raise WrongState(
+                    _t("An update waits that was made for the present severity: publish it or send it back.")
+                )
+            was, me.severity = Severity(me.severity), severity
+            me.save(update_fields=["severity", "updated_at"])
+            comment = f"{was.label} → {Severity(severity).label}" + (
+                f": {reason.strip()[:500]}" if reason.strip() else ""
+            )
+            done = Decision.objects.create(incident=me, by=by, verb=Decision.Verb.SEVERITY, comment=comment)
+            running.trigger(me, Runbook.Trigger.SEVERITY, by, str(done.pk))
         self.refresh_from_db()
 
     def may_operate(self, user: Any) -> bool:

@@ -58,6 +58,12 @@ class CommunicationPlan(models.Model):
     locales = models.JSONField(_("languages"), default=list, help_text=_("The first is the default."))
     first_update_minutes = models.PositiveSmallIntegerField(_("first update within (minutes)"), default=15)
     update_minutes = models.PositiveSmallIntegerField(_("then every (minutes)"), default=30)
+    runbooks = models.ManyToManyField(
+        "incidents.Runbook",
+        blank=True,
+        verbose_name=_("runbooks"),
+        help_text=_("They start by themselves in incidents of this plan, or by hand."),
+    )
     survey_delay_minutes = models.PositiveSmallIntegerField(
         _("survey after resolution (minutes)"), default=60, help_text=_("How long to wait before customers are asked.")
     )
@@ -107,7 +113,12 @@ class CommunicationPlan(models.Model):
             "stages": {one.stage: one.content() for one in self.stages.all() if any(one.content().values())},
             "roles": [[one.role, one.user_id] for one in self.roles.order_by("role", "order", "id")],
             "approvals": [one.content() for one in self.approvals.all()],
+            # Not there at all without one: what versions of before say stays the same.
+            **({"runbooks": found} if (found := [one.content() for one in self._runbooks()]) else {}),
         }
+
+    def _runbooks(self) -> Any:
+        return self.runbooks.prefetch_related("steps").order_by("pk")
 
     def current(self, by: Any = None) -> "PlanVersion":
         """The version that says what the plan says now; written by `by` if there is none yet."""
@@ -234,7 +245,8 @@ class PlanVersion(models.Model):
     `content` is CommunicationPlan.content(): {"name", "groups": [key], "severities", "channels": [key],
     "staff_channels": [key], "segments": [key], "locales", "first_update_minutes", "update_minutes",
     "survey_delay_minutes", "stages": {stage: {"channels", "segments", "locales"}},
-    "roles": [[role, user key]] in the order of asking, "approvals": [ApprovalRule.content()] in their order}.
+    "roles": [[role, user key]] in the order of asking, "approvals": [ApprovalRule.content()] in their order,
+    "runbooks": [Runbook.content()], where there are any}.
     """
 
     plan = models.ForeignKey(CommunicationPlan, on_delete=models.CASCADE, related_name="versions")
@@ -300,6 +312,10 @@ class PlanVersion(models.Model):
             if (not rule["severities"] or severity in rule["severities"]) and rule["audience"] in ("", audience):
                 return {key: rule[key] for key in USUAL_APPROVAL}
         return dict(USUAL_APPROVAL)
+
+    def runbooks(self) -> list[dict[str, Any]]:
+        """Runbook.content() of each, as it was then."""
+        return self.content.get("runbooks", [])
 
     def differs(self, stage: str, what: str) -> bool:
         """Whether the stage has its own "channels", "segments" or "locales"."""

@@ -1,4 +1,6 @@
-"""What the portal tells staff: that their approval is asked for, that a promise is about to break, that it did."""
+"""What the portal tells staff: that their approval is asked for, that a promise is about to break or did, and what
+monitoring proposes.
+"""
 
 from typing import Any
 
@@ -11,6 +13,7 @@ from django.utils.translation import gettext_lazy as _
 from channels.addresses import normalise
 from channels.models import Channel, Medium
 
+from .alert import Proposal
 from .incident import Incident
 from .update import IncidentUpdate
 
@@ -24,6 +27,9 @@ class StaffContact(models.Model):
 
     user = models.OneToOneField(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="contact")
     by_email = models.BooleanField(_("by email"), default=True)
+    by_slack = models.BooleanField(
+        _("by Slack"), default=True, help_text=_("A direct message, once they have connected their Slack account.")
+    )
     phone = models.CharField(
         _("phone for SMS"), max_length=32, blank=True, help_text=_("As +39 333 1234567; empty: no SMS.")
     )
@@ -55,6 +61,12 @@ class StaffNotice(models.Model):
         ESCALATED = "escalated", _("Approval is late: deputies are asked")
         REMINDER = "reminder", _("A promise is about to break")
         BREACH = "breach", _("A promise is broken")
+        RUNBOOK = "runbook", _("A runbook tells something")
+        PROPOSAL = "proposal", _("Monitoring proposes an incident")
+        EVENTS = "events", _("Events for another system are paused")
+
+    DIRECT = "direct"  # a direct message in Slack: no medium of customers
+    MEDIA = (*Medium.choices, (DIRECT, _("Slack, to the person")))
 
     class Outcome(models.TextChoices):
         WAITING = "waiting", _("Waiting to be sent")
@@ -66,13 +78,17 @@ class StaffNotice(models.Model):
 
     key = models.CharField(max_length=200, unique=True)
     kind = models.CharField(_("what"), max_length=12, choices=Kind)
-    incident = models.ForeignKey(Incident, on_delete=models.CASCADE, related_name="staff_notices")
+    # What it is about: an incident, or a proposal of which there is none yet.
+    incident = models.ForeignKey(
+        Incident, on_delete=models.CASCADE, null=True, blank=True, related_name="staff_notices"
+    )
+    proposal = models.ForeignKey(Proposal, on_delete=models.CASCADE, null=True, blank=True, related_name="+")
     update = models.ForeignKey(IncidentUpdate, on_delete=models.CASCADE, null=True, blank=True, related_name="+")
     user = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.CASCADE, null=True, blank=True, related_name="+"
     )
     channel = models.ForeignKey(Channel, on_delete=models.CASCADE, null=True, blank=True, related_name="+")
-    medium = models.CharField(_("medium"), max_length=16, choices=Medium)
+    medium = models.CharField(_("medium"), max_length=16, choices=MEDIA)
     locale = models.CharField(_("language"), max_length=8, choices=settings.LANGUAGES)
     subject = models.CharField(_("subject"), max_length=300)
     text = models.TextField(_("text"))

@@ -180,6 +180,10 @@ class IncidentUpdate(models.Model):
         later = Q(published_at__gt=self.published_at) | Q(published_at=self.published_at, number__gt=self.number)
         return published.filter(later).order_by("-published_at", "-number").first()
 
+    def being_corrected_by(self) -> "IncidentUpdate | None":
+        """The correction of it that somebody is writing, or that waits to go out; None if there is none."""
+        return self.corrections.filter(status__in=self.PENDING).select_related("author").order_by("-number").first()
+
     @property
     def goes_by_itself(self) -> bool:
         """Whether it goes out at `publish_at` without anybody doing anything more."""
@@ -444,7 +448,8 @@ class IncidentUpdate(models.Model):
         """Send again to those on `channel` for whom it failed (for the reason `code`); how many.
 
         `status` "unknown" repeats what perhaps arrived: somebody may get it twice. `old_words`: also where a later
-        update has been published. Raises NotAllowed, WrongState, Refused (old words that nobody confirmed).
+        update has been published, or these words are being corrected. Raises NotAllowed, WrongState, Refused (old
+        words that nobody confirmed).
         """
         from channels import delivery
         from channels.tasks import wake
@@ -458,6 +463,8 @@ class IncidentUpdate(models.Model):
             # An invitation to the survey is not old words: it asks about the whole incident.
             if purpose == "update" and not old_words and me.overtaken_by():
                 raise Refused(_t("A later update has been published: confirm first that these old words shall go out."))
+            if purpose == "update" and not old_words and me.being_corrected_by():
+                raise Refused(_t("These words are being corrected: confirm first that they shall go out all the same."))
             chosen = dispatches(me).filter(channel=channel, purpose=purpose, cancelled_at__isnull=True)
             count = delivery.retry(chosen, [status], code)
             if not count:
@@ -508,6 +515,9 @@ class IncidentUpdate(models.Model):
     def _let_out(self, by: Any, incident: Incident) -> None:
         """The end of publish(): `incident` is locked, and everything is checked."""
         from incidents.publishing import announce, dispatch
+        from incidents.runbooks import running
+
+        from .runbook import Runbook
 
         self.status = self.Status.PUBLISHED
         self.published_at = timezone.now()
@@ -517,6 +527,7 @@ class IncidentUpdate(models.Model):
         announce(self, incident)
         dispatch(self)
         self._record(by, Decision.Verb.PUBLISH)
+        running.trigger(incident, Runbook.Trigger.STAGE, by, self.stage, self.stage)
 
     def _locked(self) -> "IncidentUpdate":
         return (
@@ -624,6 +635,8 @@ class IncidentUpdate(models.Model):
             self._record(by, Decision.Verb.EDIT)
 
     def _record(self, by: Any, verb: str, comment: str = "", content_hash: str | None = None) -> None:
+        from incidents.runbooks import running
+
         Decision.objects.create(
             incident_id=self.incident_id,
             update=self,
@@ -632,3 +645,5 @@ class IncidentUpdate(models.Model):
             comment=comment.strip(),
             content_hash=self.content_hash if content_hash is None else content_hash,
         )
+        if verb in Decision.MOVES:
+            running.wake(self.incident_id)

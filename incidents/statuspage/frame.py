@@ -1,11 +1,14 @@
 """What every page of readers has in common: their language, and what stands around the words."""
 
+from functools import partial
 from typing import Any
 
 from django.conf import settings
 from django.http import HttpRequest
 from django.utils import translation
 from django.utils.translation import trans_real
+
+from commsportal import zones
 
 from . import brand
 from .scope import EVERYBODY, Scope
@@ -41,4 +44,6 @@ def page_context(request: HttpRequest, scope: Scope = EVERYBODY) -> dict[str, An
         "lang_query": f"?lang={chosen}" if chosen in dict(settings.LANGUAGES) else "",
         "languages": [(code, translation.get_language_info(code)["name_local"]) for code, _n in settings.LANGUAGES],
         "timezone_name": settings.TIME_ZONE,
+        # When the page is drawn, in its language.
+        "zone_in_words": partial(zones.in_words, settings.TIME_ZONE),
     }

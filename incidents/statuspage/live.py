@@ -34,6 +34,7 @@ log = logging.getLogger(__name__)
 
 INTERVAL = 1.0  # seconds between two looks
 RENEW = 60.0  # seconds after which pages are rendered anew though nothing changed: they name today and the last days
+LINGER = 3600.0  # seconds for which a picture stays on the disk that no page shows: a graph has a new one each minute
 UNSURE = 5.0  # seconds without a look after which a page says as of when it is
 ARCHIVING = 0.5  # seconds of a look that go into pages of what is long over
 PATIENCE = 3.0  # seconds that the first request of a process waits for the first look
@@ -351,10 +352,19 @@ def _bring_up_to_date(directory: Path, now: str, began: float) -> None:
     except (OSError, ValueError):
         taken = None
     if taken is None or taken.version != now or began - taken.at.timestamp() > RENEW:
-        snapshot.save(snapshot.take(now), directory)
+        fresh = snapshot.take(now)
+        snapshot.save(fresh, directory)
+        _forget_pictures(directory, {*fresh.pictures, *archive.pictures(directory)}, began)
         changed = True
     checked = directory / snapshot.CHECKED
     checked.touch()
     os.utime(checked, (began, began))
     if changed or not archive.is_complete(directory):
         archive.refresh(directory, ARCHIVING)
+
+
+def _forget_pictures(directory: Path, shown: set[str], now: float) -> None:
+    for path in (directory / "pictures").glob("*.*"):
+        written = _modified(path)
+        if path.name not in shown and written and now - written > LINGER:
+            path.unlink(missing_ok=True)

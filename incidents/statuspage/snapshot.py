@@ -26,7 +26,7 @@ from django.utils import timezone, translation
 
 from incidents.templatetags.statuspage import when
 
-from . import api, badges, brand, feeds
+from . import api, badges, brand, feeds, graphs
 from .facts import Board, PublicIncident, overview, version
 from .scope import EVERYBODY
 from .views import archive, archive_pages
@@ -107,8 +107,9 @@ def take(of_version: str | None = None) -> Snapshot:
         older = [one for one in older if one.incident.pk not in known_already]
         pages |= _older(older)
         said = [page for one in [*shown.incidents, *older] for update in one.said for page in update.page.values()]
-        names = sorted({page["picture"]["file"] for page in said if "picture" in page})
-        pictures = {name: picture(name) for name in names}
+        names = {page["picture"]["file"] for page in said if "picture" in page}
+        names |= {image.filename for one in graphs.beside(shown.incidents).values() for image in one.graphs}
+        pictures = {name: picture(name) for name in sorted(names)}
     return Snapshot(known, at, pages, pictures)
 
 

@@ -14,12 +14,13 @@ from django import forms
 from django.conf import settings
 from django.core import signing
 from django.core.validators import ProhibitNullCharactersValidator
-from django.utils.translation import get_language_info, gettext_lazy
+from django.utils.translation import get_language, get_language_info, gettext_lazy
 from django.utils.translation import gettext as _
 
 from channels import links
 from channels.addresses import normalise
 from channels.models import Channel, Medium
+from commsportal import zones
 from incidents.models import Component, ComponentGroup, Severity
 from incidents.subscribing import MEDIA
 
@@ -30,7 +31,17 @@ FORM_SALT = "incidents.subscribe"
 AGAIN = "again"
 MIN_AGE = 2  # seconds that a person takes at least
 MAX_AGE = 24 * 3600  # seconds that the page may stay open
-REGIONS = ("Africa", "America", "Antarctica", "Asia", "Atlantic", "Australia", "Europe", "Indian", "Pacific")
+REGIONS = {
+    "Africa": gettext_lazy("Africa"),
+    "America": gettext_lazy("America"),
+    "Antarctica": gettext_lazy("Antarctica"),
+    "Asia": gettext_lazy("Asia"),
+    "Atlantic": gettext_lazy("Atlantic"),
+    "Australia": gettext_lazy("Australia"),
+    "Europe": gettext_lazy("Europe"),
+    "Indian": gettext_lazy("Indian Ocean"),
+    "Pacific": gettext_lazy("Pacific"),
+}
 HINTS = {
     Medium.EMAIL: gettext_lazy("Email: name@example.com"),
     Medium.SMS: gettext_lazy("SMS: +442071234567"),
@@ -46,12 +57,19 @@ LEVELS = [
 ]
 
 
-@cache
 def time_zones() -> list[tuple[str, Any]]:
-    """The choices of a zone: UTC, then [(region, [(name, words)])]."""
+    """The choices of a zone in the active language: UTC, then [(region, [(name, words)])], ordered by words."""
+    return _time_zones(get_language() or "en")
+
+
+@cache
+def _time_zones(language: str) -> list[tuple[str, Any]]:
     names = sorted(one for one in available_timezones() if one.partition("/")[0] in REGIONS)
     regions = groupby(names, key=lambda one: one.partition("/")[0])
-    cities = [(region, [(name, name.partition("/")[2].replace("_", " ")) for name in rows]) for region, rows in regions]
+    cities: list[tuple[Any, Any]] = [
+        (REGIONS[region], sorted(((name, zones.city(name, language)) for name in rows), key=lambda one: one[1]))
+        for region, rows in regions
+    ]
     return [("UTC", "UTC"), *cities]
 
 
@@ -120,7 +138,10 @@ class ChoiceForm(forms.Form):
             ("parts", choices),
             ("own", [(f"component-{one.uid}", one.name) for one in own]),
             ("locale", [(code, get_language_info(code)["name_local"].capitalize()) for code, _n in settings.LANGUAGES]),
-            ("time_zone", [*([(zone, zone)] if zone and not _is_listed(zone) else []), *time_zones()]),
+            (
+                "time_zone",
+                [*_unlisted(zone), *time_zones()],
+            ),
         ):
             field = self.fields[name]
             assert isinstance(field, forms.ChoiceField)
@@ -183,6 +204,10 @@ class ChoiceForm(forms.Form):
 
 
 @cache
+def _unlisted(zone: str) -> list[tuple[str, str]]:
+    return [(zone, zone)] if zone and not _is_listed(zone) else []
+
+
 def _is_listed(zone: str) -> bool:  # to ask for all zones reads a directory of hundreds of files
     return zone == "UTC" or (zone.partition("/")[0] in REGIONS and zone in available_timezones())
 

@@ -20,7 +20,7 @@ from django.views.decorators.http import conditional_page, require_safe
 from incidents.models import IncidentUpdate, UpdatePicture
 from incidents.models.incident import component_states
 
-from . import structured
+from . import graphs, structured
 from .caching import cached
 from .facts import Board, PublicIncident, overview, public, read
 from .frame import language, page_context
@@ -66,6 +66,7 @@ def index(request: HttpRequest, scope: Scope) -> HttpResponse:
         "uptimes": read_uptime(shown.board.components, scope),
         "shown_updates": ":5",
         "brief": True,
+        "beside": graphs.beside(shown.incidents),
         "structured": None if scope.private else structured.front_page(shown),
         "address": "/",
     }
@@ -83,6 +84,7 @@ def incident(request: HttpRequest, scope: Scope, uid: str) -> HttpResponse:
         "one": one,
         "board": Board(one.components, component_states(), scope),
         "shown_updates": ":",
+        "beside": graphs.beside([one]),
         "structured": None if scope.private else structured.incident_page(one),
         "address": f"/incidents/{uid}/",
     }
@@ -92,13 +94,16 @@ def incident(request: HttpRequest, scope: Scope, uid: str) -> HttpResponse:
 @conditional_page
 @require_safe
 def picture(request: HttpRequest, name: str) -> HttpResponse:
-    """A picture of a published update. Its name is its content, so that it may be kept for ever."""
+    """A picture of a published update, or of a graph. Its name is its content, so that it may be kept for ever."""
     sha256 = name.partition(".")[0]
     published = UpdatePicture.objects.filter(picture=sha256, update__status=IncidentUpdate.Status.PUBLISHED)
     shown = published.select_related("picture").first()
-    if shown is None or shown.picture.filename != name:
+    if shown and shown.picture.filename == name:
+        response = HttpResponse(bytes(shown.picture.content), content_type=shown.picture.content_type)
+    elif drawn := graphs.content(name):
+        response = HttpResponse(drawn, content_type="image/png")
+    else:
         raise Http404
-    response = HttpResponse(bytes(shown.picture.content), content_type=shown.picture.content_type)
     response["Cache-Control"] = "public, max-age=31536000, immutable"
     response["ETag"] = f'"{sha256}"'
     return response

@@ -9,12 +9,14 @@
 
   const clock = (at, timeZone) => at.toLocaleString("en", { timeZone });
   const differs = (at) => own && own !== here && clock(at, own) !== clock(at, here);
-  // “America/New York (Eastern Time)”; without the words in a browser that does not know them.
+  // “America/New York (Eastern Time)”; without the words in a browser that does not know them. The first part is
+  // English, so that in another language the words stand alone: “ora orientale USA”.
   const called = (timeZone) => {
     const name = timeZone.replaceAll("_", " ");
     try {
       const parts = new Intl.DateTimeFormat(root.lang, { timeZone, timeZoneName: "longGeneric" }).formatToParts(new Date());
-      return `${name} (${parts.find(({ type }) => type === "timeZoneName").value})`;
+      const words = parts.find(({ type }) => type === "timeZoneName").value;
+      return root.lang === "en" ? `${name} (${words})` : words.charAt(0).toLowerCase() + words.slice(1);
     } catch {
       return name;
     }

@@ -4,6 +4,7 @@ It checks requests as the models say (required, type, length, range, enum, patte
 throttles, silences and dropped replies are scripted. It is a fake: what passes here was never verified on AWS.
 """
 
+import base64
 import json
 import re
 import threading
@@ -111,6 +112,8 @@ class FakeAws:
                 return step
             answer = self.answers.get(operation.name) or example(operation.output_shape, len(self.calls))
             answer = answer(params) if callable(answer) else answer
+            if isinstance(answer, Fault | Drop | Hang):
+                return answer
             wrong = list(problems_of(answer, operation.output_shape))
             assert not wrong, f"the fake's own answer does not fit the model: {wrong}"
             return answer
@@ -206,7 +209,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     @property
     def _protocol(self) -> str:
-        return self.fake.model.metadata["protocol"]
+        return self.fake.model.resolved_protocol  # of several, the one that the SDK speaks
 
     def _parse(self, body: bytes) -> tuple[OperationModel, dict[str, Any]]:
         service = self.fake.model
@@ -242,7 +245,7 @@ class _Handler(BaseHTTPRequestHandler):
             headers = {members[n].serialization["name"]: answer[n] for n in answer if place[n] == "header"}
             payload = shape.serialization.get("payload") if shape else None
             said = answer[payload] if payload else {name: answer[name] for name in answer if not place[name]}
-            self._write(status, said if isinstance(said, bytes) else json.dumps(said), headers)
+            self._write(status, said if isinstance(said, bytes) else json.dumps(said, default=_as_text), headers)
 
     def _fault(self, fault: Fault) -> None:
         if self._protocol == "query":
@@ -263,6 +266,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, *args: Any) -> None:
         pass
+
+
+def _as_text(blob: bytes) -> str:
+    return base64.b64encode(blob).decode()
 
 
 def _gathered(operation: OperationModel, body: bytes, outside: dict[str, str]) -> dict[str, Any]:

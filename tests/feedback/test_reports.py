@@ -11,7 +11,7 @@ from django.utils import timezone
 from channels.models import Batch, Delivery, Dispatch, Notice, NoticeCount, Recipient
 from feedback import reports, wording
 from feedback.models import SurveyAnswer
-from incidents.models import CommunicationPlan, Decision, Incident, IncidentComponent, IncidentUpdate
+from incidents.models import CommunicationPlan, Decision, Incident, IncidentComponent, IncidentUpdate, PromiseBreach
 from tests import make
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("unguarded")]  # the past is told in rows
@@ -49,7 +49,7 @@ def an_update(incident: Incident, number: int, when: datetime, stage: str = "ide
 
 
 def decide(update: IncidentUpdate, *steps: tuple[str, datetime]) -> None:
-    who = {"approve": "approver", "reject": "approver"}
+    who = {"approve": "approver", "reject": "approver", "glass_seen": "approver"}
     for verb, when in steps:
         by = User.objects.get(username=who.get(verb, "writer"))
         Decision.objects.create(incident=update.incident, update=update, by=by, verb=verb, at=when)
@@ -305,14 +305,15 @@ def test_a_trend_has_every_week_and_puts_each_incident_in_its_own(settings):
 
 def test_it_asks_the_database_a_fixed_number_of_times(django_assert_num_queries):
     by_hand()
-    with django_assert_num_queries(8):
+    with django_assert_num_queries(9):
         reports.gather(Incident.objects.all())
     component = make.component()
     for number in range(5):
         one = an_incident(None)
         IncidentComponent.objects.create(incident=one, component=component)
-        sent(an_update(one, 1, at(number)), make.channel(), sent=3)
-    with django_assert_num_queries(8):
+        sent(an_update(one, 1, at(number), expected_resolution_at=at(60)), make.channel(), sent=3)
+        PromiseBreach.objects.create(incident=one, kind="next", due_at=at(30))
+    with django_assert_num_queries(9):
         assert len(reports.gather(Incident.objects.filter(components=component))) == 5
 
 
@@ -330,7 +331,7 @@ def test_what_browsers_say_of_notices_in_apps_is_told_by_channel(client, django_
             for day in (at(0).date(), at(1500).date()):
                 for event, n in (("shown", shown * share), ("dismissed", closed * share)):
                     NoticeCount.objects.create(notice=notice, day=day, event=event, count=n)
-    with django_assert_num_queries(9):
+    with django_assert_num_queries(10):
         found = {
             facts.pk: {reach.channel: reach for reach in facts.channels}
             for facts in reports.gather(Incident.objects.all())
@@ -355,6 +356,128 @@ def test_what_browsers_say_of_notices_in_apps_is_told_by_channel(client, django_
     header, *rows = read(client.get("/admin/feedback/report/csv/?period=all"))
     [row] = [row for row in rows if row[0] == str(one.pk)]
     assert [row[header.index(f"In the app: {name}")] for name in ("times shown", "dismissed (%)")] == ["600", "30.00"]
+
+
+# ── Promises, and the end that was told ──
+
+
+def promised_by_hand() -> Incident:
+    """Started 10:00:00, resolved 11:40:07.
+
+    1 at 10:09:12: the end is expected at 11:00; the next update is promised for 10:30
+    2 at 10:33:20 (3:20 late): the end at 11:45
+    3 at 10:50:00: the same end; the next update promised for 11:00
+      nothing at 11:00, and nothing at 11:15 either, which the plan wanted
+    4 at 11:16:05 (16:05 and 1:05 late): no end is told; next update 11:30
+      nothing at 11:30: the end comes 10:07 later, with an update
+    5 at 11:40:07, resolved; it names a time, which is of no matter any more
+    """
+    one = an_incident(make.plan(), at(1), stage="resolved", resolved_at=at(100, 7), published_at=at(9, 12))
+    first = an_update(one, 1, at(9, 12), "investigating", expected_resolution_at=at(60))
+    an_update(one, 2, at(33, 20), expected_resolution_at=at(105))
+    an_update(one, 3, at(50), expected_resolution_at=at(105))
+    fourth = an_update(one, 4, at(76, 5))
+    an_update(one, 5, at(100, 7), "resolved", expected_resolution_at=at(500))
+    IncidentUpdate.objects.create(incident=one, number=6, stage="identified", expected_resolution_at=at(7))
+    for due in (30, 60, 75, 90):
+        PromiseBreach.objects.create(incident=one, kind="next", due_at=at(due))
+    decide(first, ("submit", at(4)), ("glass", at(9, 12)), ("publish", at(9, 12)), ("glass_seen", at(300)))
+    decide(fourth, ("submit", at(70)), ("approve", at(71)), ("approve", at(76)), ("glass", at(76, 5)))
+    return one
+
+
+def test_broken_promises_and_the_expected_end_agree_to_the_second():
+    one = facts(promised_by_hand())
+    assert [(b.due, b.came, b.late) for b in one.breaches] == [
+        (at(30), at(33, 20), 200),
+        (at(60), at(76, 5), 965),
+        (at(75), at(76, 5), 65),
+        (at(90), at(100, 7), 607),
+    ]
+    assert one.longest_breach == 965
+    told = one.expectation
+    assert told == reports.Expectation(at(60), at(105), 2407, -293, 1)
+    assert (one.glass, one.glass_open) == (2, 1)
+    assert one.waits == (360,)  # from asking until the last of two approvals; the other was never answered
+    summary = reports.summarise([one])
+    assert (summary.broken, summary.broken_late, summary.longest_broken) == (4, (200 + 607) / 2, 965)
+    assert summary.expected_first == reports.Accuracy(1, 2407, 2407, 0.0)
+    assert summary.expected_last == reports.Accuracy(1, 293, 293, 1.0)
+    assert (summary.revisions, summary.glass, summary.glass_open) == (1, 2, 1)
+
+
+def test_a_promise_that_is_still_broken_is_late_until_now():
+    one = an_incident(make.plan())
+    an_update(one, 1, at(5), expected_resolution_at=at(60))
+    PromiseBreach.objects.create(incident=one, kind="next", due_at=at(30))
+    found = facts(one, at(42, 1))
+    [breach] = found.breaches
+    assert (breach.came, breach.late) == (None, 721)
+    assert (found.expectation.first_off, found.expectation.last_off) == (None, None)
+    assert reports.summarise([found]).expected_last == reports.Accuracy(0, None, None, None)
+
+
+def test_planned_work_and_what_told_no_time_expected_nothing():
+    work = an_incident(None, maintenance=True, stage="completed", resolved_at=at(90))
+    an_update(work, 1, at(5), "scheduled", expected_resolution_at=at(60))
+    silent = an_incident(None, stage="resolved", resolved_at=at(90))
+    an_update(silent, 1, at(5))
+    assert [one.expectation for one in reports.gather(Incident.objects.all())] == [None, None]
+
+
+def test_the_accuracy_of_a_period_counts_15_minutes_either_way_as_right():
+    for off in (0, 900, -900, 901, -3600):
+        one = an_incident(None, stage="resolved", resolved_at=at(90, off))
+        an_update(one, 1, at(5), expected_resolution_at=at(90))
+    found = reports.summarise(reports.gather(Incident.objects.all())).expected_last
+    assert found == reports.Accuracy(5, 900, 3600, 0.6)
+
+
+@pytest.mark.parametrize(
+    ("values", "wanted"),
+    [([], None), ([7], 7), (range(1, 20), 19), (range(1, 21), 19), (range(1, 41), 38), (range(1, 101), 95)],
+)
+def test_95_of_100_is_the_nearest_rank(values, wanted):
+    assert reports.p95(values) == wanted
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(None, "–"), (0.2, "just then"), (2407, "40 min 7 s later than told"), (-293, "4 min 53 s earlier than told")],
+)
+def test_how_far_off_in_words(seconds, text):
+    assert wording.off(seconds) == text
+
+
+def test_the_pages_and_both_csv_tell_of_promises_and_of_the_expected_end(client):
+    one = promised_by_hand()
+    client.force_login(User.objects.create_superuser("root"))
+    page = client.get(f"/admin/feedback/report/{one.pk}/").content.decode()
+    for words in ("<dt>Promises broken</dt><dd>4</dd>", "16 min 5 s", "40 min 7 s later than told", "1 not reviewed"):
+        assert words in page
+    assert "4 min 53 s earlier than told" in page
+    tiles = client.get("/admin/feedback/report/?period=all").context["tiles"]
+    shown = {tile["label"]: tile["value"] for tile in tiles}
+    assert shown["Promises broken"] == "4"
+    assert shown["What was promised came late by, median"] == "6 min 44 s"
+    assert shown["Resolved within 15 min of the time last told"] == "100 %"
+    assert shown["Resolved within 15 min of the time first told"] == "0 %"
+    assert shown["Off the time last told, 95 of 100 within"] == "4 min 53 s"
+    assert shown["Waiting for approval, 95 of 100 within"] == "6 min"
+    assert shown["Sent without a second person"] == "2"
+    lines = read(client.get(f"/admin/feedback/report/{one.pk}/csv/"))
+    assert ["Late by", "promise 2: Next update", "965", "seconds"] in lines
+    assert ["Resolved later than told", "last told", "-293", "seconds"] in lines
+    assert ["Expected resolution", "times changed", "1", "changes"] in lines
+    assert ["Sent without a second person, not reviewed", "", "1", "updates"] in lines
+    header, *rows = read(client.get("/admin/feedback/report/csv/?period=all"))
+    [row] = rows
+    got = {name: row[header.index(name)] for name in header}
+    assert (got["Promises broken"], got["Promises broken: late, together (s)"]) == ("4", "1837")
+    assert got["Promises broken: longest (s)"] == "965"
+    assert (got["Resolved later than first told (s)"], got["Resolved later than last told (s)"]) == ("2407", "-293")
+    assert got["Expected resolution, times changed"] == "1"
+    assert got["Expected resolution, last told"].startswith("2026-03-02T12:45:00")
 
 
 def read(response) -> list[list[str]]:

@@ -8,6 +8,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from channels.models import Channel
+from channels.providers.base import Outcome as BaseOutcome
 from incidents import approving, clock, declaring, tasks, telling_staff
 from incidents.errors import WrongState
 from incidents.models import ApprovalRule, Incident, IncidentUpdate, PlanRole, PromiseBreach, StaffContact, StaffNotice
@@ -234,6 +235,17 @@ def test_the_plan_refuses_a_chat_in_which_customers_are_spoken_to():
     assert "Mail" not in str(client.get(change_url(plan)).context["adminform"].form["staff_channels"])
 
 
+def test_where_no_chat_can_be_chosen_the_plan_says_what_to_add():
+    from tests.incidents.test_plan_versions import change_url
+
+    plan = make.plan(make.channel("outbox_post", name="Posts"))
+    client = make.client(make.communications_manager())
+    missing = "There is no chat to choose yet."
+    assert missing in client.get(change_url(plan)).content.decode()
+    make.channel("teams", name="Staff room")
+    assert missing not in client.get(change_url(plan)).content.decode()
+
+
 def test_a_phone_is_checked_where_it_is_written():
     admin = User.objects.create_superuser("root", "root@example.com", "pw")
     client, who = make.client(admin), make.user()
@@ -431,3 +443,24 @@ def test_the_sweep_is_harmless_to_repeat_and_no_error_stops_the_others(incident,
     clock.tick()
     assert set(seen) == {incident.title, other.title}
     assert Channel.objects.filter(paused_at__isnull=False).count() == 0
+
+
+def test_all_that_staff_are_told_of_an_incident_shares_a_thread_of_its_own(at, people, monkeypatch):
+    """Amazon Q Developer puts what has the same thread together; what customers are told has another."""
+    sent = []
+
+    def send_own(channel, message, one):
+        sent.append(message)
+        return BaseOutcome(ref="1")
+
+    monkeypatch.setattr(telling_staff.delivery, "send_own", send_own)
+    room = make.channel("amazon_q", name="War room", config={"topic_arn": "arn:aws:sns:eu-south-1:123456789012:staff"})
+    plan = make.plan(people=list(people.items()), first_update_minutes=15)
+    plan.staff_channels.add(room)
+    incident = make.incident(people["incident_manager"], title="Cards fail")
+    for minutes in (12, 16):
+        at(minutes)
+        clock.tick()
+        telling_staff.send_waiting()
+    assert len(sent) == 2
+    assert {one.thread for one in sent} == {f"staff-{incident.thread}"}

@@ -233,7 +233,7 @@ def test_a_look_renders_only_what_changed(web, monkeypatch, django_assert_num_qu
     taken = []
     real = snapshot.take
     monkeypatch.setattr(snapshot, "take", lambda version: taken.append(version) or real(version))
-    with django_assert_num_queries(6):
+    with django_assert_num_queries(8):
         web.look()
     assert taken == []
     Component.objects.get().save()  # its name, its place: whatever it was
@@ -253,7 +253,7 @@ def test_of_many_processes_one_looks(web, django_assert_num_queries):
         live.fcntl.flock(lock, live.fcntl.LOCK_EX)
         with django_assert_num_queries(0):
             assert not live.look(web.directory), "another one is looking"
-    with django_assert_num_queries(6):
+    with django_assert_num_queries(8):
         assert live.look(web.directory)
 
 

@@ -124,7 +124,14 @@ def test_a_template_shows_its_placeholders_and_reads_on_sample_values(client):
 
 
 def test_every_placeholder_has_a_sample():
-    assert set(sample_values()) == set(VARIABLES)
+    assert set(sample_values("en")) == set(VARIABLES)
+
+
+def test_a_template_reads_on_sample_values_of_its_own_language_whoever_reads_it(client):
+    template = make.scenario().templates.get(stage="investigating", locale="it")
+    page = client.get(url("messagetemplate", "change", template.pk)).content.decode()  # in English
+    assert "Checkout e Payments API" in page
+    assert "Checkout and Payments API fail" not in page
 
 
 def test_markup_in_a_template_is_shown_as_text(client):

@@ -216,7 +216,7 @@ def test_a_stage_is_added_on_the_page_of_the_plan(client, django_assert_max_num_
     assert client.post(change_url(plan), as_form(plan, **row)).status_code == 302
     version = plan.versions.first()
     assert version.content["stages"] == {"resolved": {"channels": [email.pk], "segments": [], "locales": ["it"]}}
-    with django_assert_max_num_queries(45):
+    with django_assert_max_num_queries(48):
         page = client.get(change_url(plan)).content.decode()
     assert "What is different at a stage" in page
 

@@ -189,6 +189,36 @@ def test_the_verb_does_not_send_old_words_unasked(half, manager, overtaken):
         half.retry(manager, half.channels.get())
 
 
+def corrected(half: IncidentUpdate, manager: User) -> IncidentUpdate:
+    """The draft of a correction, begun by the manager."""
+    draft = declaring.start_draft(half.incident, manager, "investigating")
+    IncidentUpdate.objects.filter(pk=draft.pk).update(corrects=half)
+    return draft
+
+
+def test_words_that_are_being_corrected_go_out_only_after_a_page_that_says_so(client, manager, half):
+    draft = corrected(half, manager)
+    answer = retry(client, half, code="554")
+    shown = text(answer)
+    assert answer.status_code == 200
+    assert "is correcting these words; the correction is not published yet." in shown
+    assert "Send to 3 people" in shown
+    assert "A later update" not in shown
+    assert not Batch.objects.filter(repeats=True).exists()
+    with pytest.raises(Refused, match="being corrected"):
+        half.retry(manager, half.channels.get(), code="554")
+    draft.withdraw(manager)
+    assert retry(client, half, code="554").status_code == 302  # nobody corrects them any more
+
+
+def test_words_that_are_being_corrected_go_out_once_that_is_confirmed(client, manager, half):
+    corrected(half, manager)
+    asked = retry(client, half, code="554").context["asked"]
+    assert retry(client, half, **asked, old_words="1").status_code == 302
+    [waiting] = progress_of(publishing.dispatches(half))
+    assert waiting.repeating == 3
+
+
 # ── Stop ──
 
 

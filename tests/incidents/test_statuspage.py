@@ -18,7 +18,7 @@ from incidents.models.words import new_uid
 from tests import make
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("world")]
-FRONT_QUERIES = 7
+FRONT_QUERIES = 9  # two of them for graphs and dashboards beside what is open
 
 
 def newsroom() -> None:
@@ -338,12 +338,12 @@ def test_the_number_of_queries_does_not_grow(unguarded, client, django_assert_nu
             client.get("/history/")
 
     incident = told(make.component("Checkout"))
-    measure(FRONT_QUERIES, 4, 4)
+    measure(FRONT_QUERIES, 6, 4)
     last = say(incident, "monitoring")
     incident.refresh_from_db()
     spread(incident, *(make.component(f"More {i}", f"Group {i}") for i in range(4)))
     repeat(last, 3)
-    measure(FRONT_QUERIES, 4, 4)
+    measure(FRONT_QUERIES, 6, 4)
 
 
 # ── History ──

@@ -159,3 +159,80 @@ def test_the_form_takes_a_standard_topic_alone():
     assert AmazonQForm({"topic_arn": ARN}).is_valid()
     assert "is a FIFO topic" in str(AmazonQForm({"topic_arn": f"{ARN}.fifo"}).errors)
     assert "is not the ARN of a topic" in str(AmazonQForm({"topic_arn": "incidents"}).errors)
+
+
+# ── Who listens ─────────────────────────────────────────────────────────────
+
+
+def configuration(topics, **more):
+    return {
+        "SlackTeamName": "Example",
+        "SlackTeamId": "T0123456789",
+        "SlackChannelId": "C0123456789",
+        "SlackChannelName": "elsewhere",
+        "ChatConfigurationArn": "arn:aws:chatbot::123456789012:chat-configuration/slack-channel/incidents",
+        "IamRoleArn": "arn:aws:iam::123456789012:role/chat",
+        "SnsTopicArns": topics,
+        **more,
+    }
+
+
+def team(topics, **more):
+    return {
+        "ChannelId": "19%3aabc%40thread.tacv2",
+        "TeamId": "11111111-2222-3333-4444-555555555555",
+        "TenantId": "11111111-2222-3333-4444-555555555555",
+        "ChatConfigurationArn": "arn:aws:chatbot::123456789012:chat-configuration/microsoft-teams-channel/incidents",
+        "IamRoleArn": "arn:aws:iam::123456789012:role/chat",
+        "SnsTopicArns": topics,
+        **more,
+    }
+
+
+@pytest.fixture
+def chatbot(fake, fake_service):
+    fake.answers["GetTopicAttributes"] = {"Attributes": {"SubscriptionsConfirmed": "1"}}
+    return fake_service("chatbot")
+
+
+def answer(chatbot, slack=(), teams=()):
+    chatbot.answers["DescribeSlackChannelConfigurations"] = {"SlackChannelConfigurations": list(slack)}
+    chatbot.answers["ListMicrosoftTeamsChannelConfigurations"] = {"TeamChannelConfigurations": list(teams)}
+
+
+def test_the_test_names_the_chats_that_have_the_topic(amazon_q, chatbot):
+    answer(
+        chatbot,
+        [configuration([ARN], SlackChannelName="incidents"), configuration(["arn:aws:sns:eu-south-1:1:other"])],
+        [team([ARN, f"{ARN}-2"], TeamName="Operations", ChannelName="War room", State="DISABLED")],
+    )
+    said = amazon_q.probe()
+    assert "Shown in: Slack Example #incidents, Teams Operations War room." in said
+    assert "Switched off there: Teams Operations War room." in said
+    assert chatbot.invalid == []
+
+
+def test_a_topic_that_no_chat_has_is_told(amazon_q, chatbot):
+    answer(chatbot, [configuration([])], [team([])])
+    assert "No chat configuration of this account has the topic" in amazon_q.probe()
+
+
+def test_all_pages_are_looked_through(amazon_q, chatbot):
+    answer(chatbot)
+
+    def page(request):
+        if request.get("NextToken") == "second":
+            return {"SlackChannelConfigurations": [configuration([ARN], SlackChannelName="second")]}
+        return {"SlackChannelConfigurations": [configuration([])], "NextToken": "second"}
+
+    chatbot.answers["DescribeSlackChannelConfigurations"] = page
+    assert "#second" in amazon_q.probe()
+
+
+@pytest.mark.parametrize("fault", [Fault("AccessDeniedException", "no", 403), Fault("Throttling", "", 429), Drop()])
+def test_not_to_know_who_listens_is_no_failure(amazon_q, chatbot, fault):
+    answer(chatbot)
+    chatbot.script("ListMicrosoftTeamsChannelConfigurations", fault)
+    said = amazon_q.probe()
+    assert "could not be looked up" in said
+    assert "chatbot:List*" in said

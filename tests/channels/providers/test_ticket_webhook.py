@@ -116,3 +116,33 @@ def test_the_probe_fails_where_there_is_none(desk, peer, step, error):
 def test_the_form_takes_a_secure_address_only(url):
     form = TicketWebhookForm({"url": url, "signing_secret": NEW})
     assert list(form.errors) == ["url"]
+
+
+# ── The page of a ticket ──
+
+
+def link(form: type = TicketWebhookForm, ticket_url: str = "") -> object:
+    one = form({"ticket_url": ticket_url})
+    one.is_valid()
+    return one
+
+
+@pytest.mark.parametrize("text", ["https://desk.example.com/t/{ticket}?a=1", ""])
+def test_a_link_to_a_ticket_may_be_said(text, make_provider):
+    form = link(ticket_url=text)
+    assert "ticket_url" not in form.errors
+    assert form.cleaned_data["ticket_url"] == text
+    url = make_provider("ticket_webhook", ticket_url=text).ticket_url("A/1 &")
+    assert url == ("https://desk.example.com/t/A%2F1%20%26?a=1" if text else "")
+
+
+@pytest.mark.parametrize(
+    "text", ["https://desk.example.com/t/", "https://x.example.com/{ticket}/{ticket}", "http://x.example.com/{ticket}",
+             "javascript:alert({ticket})", "https://me:pw@x.example.com/{ticket}"]
+)  # fmt: skip
+def test_a_link_that_is_none_is_refused(text):
+    assert "ticket_url" in link(ticket_url=text).errors
+
+
+def test_a_channel_from_before_has_no_link(desk):
+    assert desk.ticket_url("HELP-1") == ""

@@ -1,0 +1,207 @@
+"""A runbook that runs in an incident: how far it is, why it stands still, and what a person can do about it."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import render
+from django.urls import URLPattern, path
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from commsportal.admin import ReadOnlyAdmin
+from incidents.errors import Problem, Refused
+from incidents.models import Incident, IncidentUpdate, Runbook, RunbookRun, RunbookStepRun
+from incidents.runbooks import KINDS, running
+from incidents.runbooks.kinds import lines
+
+from . import glance
+from .refusal import refused
+from .runbook import starts_in_words, title_of
+
+TONES = {
+    RunbookStepRun.State.DONE: "cp-tone-good",
+    RunbookStepRun.State.SKIPPED: "cp-tone-off",
+    RunbookStepRun.State.FAILED: "cp-tone-bad",
+    RunbookStepRun.State.UNKNOWN: "cp-tone-bad",
+    RunbookStepRun.State.WAITING: "cp-tone-warn",
+    RunbookStepRun.State.DOING: "cp-tone-warn",
+}
+RUN_TONES = {
+    RunbookRun.State.RUNNING: "cp-tone-warn",
+    RunbookRun.State.WAITING: "cp-tone-warn",
+    RunbookRun.State.PAUSED: "cp-tone-bad",
+    RunbookRun.State.DONE: "cp-tone-good",
+    RunbookRun.State.STOPPED: "cp-tone-off",
+}
+
+
+@dataclass(frozen=True)
+class Line:
+    """A step as the page of a run shows it."""
+
+    number: int
+    title: str
+    detail: str
+    log: RunbookStepRun | None
+    current: bool
+    jumped: bool  # a branch led past it
+    items: list[str]
+
+    @property
+    def tone(self) -> str:
+        return TONES[RunbookStepRun.State(self.log.state)] if self.log else "cp-tone-off"
+
+
+def lines_of(run: RunbookRun) -> list[Line]:
+    log = {one.index: one for one in run.log.select_related("by")}
+    found = []
+    for index, step in enumerate(run.steps):
+        kind = KINDS.get(step["kind"])
+        current = index == run.position and not run.is_over
+        items = lines(step["items"]) if current and step["kind"] == "ask" else []
+        detail = kind.in_words(step) if kind else ""
+        jumped = index < run.position and index not in log
+        found.append(Line(index + 1, title_of(step), detail, log.get(index), current, jumped, items))
+    return found
+
+
+def cards(incident: Incident, user: Any, operates: bool) -> dict[str, Any]:
+    """For the page of the incident: its runs, and the runbooks that could be started. Two queries."""
+    may = operates and not incident.is_over and user.has_perm("incidents.write_incidentupdate")
+    runs = list(incident.runs.all()[:20])
+    going = {one.runbook_id for one in runs if not one.is_over}
+    ready = [one for one in Runbook.objects.filter(enabled=True) if one.pk not in going] if may else []
+    return {
+        "runs": [
+            {
+                "run": one,
+                "tone": RUN_TONES[RunbookRun.State(one.state)],
+                "step": title_of(one.step) if one.step and not one.is_over else "",
+                "at": min(one.position + 1, len(one.steps)),
+                "of": len(one.steps),
+            }
+            for one in runs
+        ],
+        "runbooks": ready,
+    }
+
+
+def publishes(update: IncidentUpdate) -> list[str]:
+    """Names of the runbooks that publish this update as soon as it is approved."""
+    if update.publish_at:
+        return []
+    found = []
+    for run in update.incident.runs.filter(state__in=RunbookRun.LIVE):
+        ahead = [step["kind"] for step in run.steps[run.position :]]
+        if run.update_id in (update.pk, None) and "publish" in ahead:
+            found.append(str(run))
+    return found
+
+
+@admin.register(RunbookRun)
+class RunbookRunAdmin(ReadOnlyAdmin):
+    list_display = ["runbook_name", "incident", "state", "trigger_in_words", "started_at", "finished_at"]
+    list_filter = ["state"]
+    list_select_related = ["incident"]
+    list_per_page = 50
+
+    def has_module_permission(self, request: HttpRequest) -> bool:
+        return self.has_view_permission(request)
+
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return request.user.has_perm("incidents.view_incident") and self._in_scope(request, obj)
+
+    @admin.display(description=gettext_lazy("runbook"))
+    def runbook_name(self, run: RunbookRun) -> str:
+        return str(run)
+
+    @admin.display(description=gettext_lazy("started by"))
+    def trigger_in_words(self, run: RunbookRun) -> str:
+        return run.get_trigger_display() or _("by hand")
+
+    def get_urls(self) -> list[URLPattern]:
+        wrap = self.admin_site.admin_view
+        own = [
+            path("start/<int:pk>/", wrap(self.start_view), name="incidents_runbookrun_start"),
+            path("<int:pk>/act/", wrap(self.act_view), name="incidents_runbookrun_act"),
+        ]
+        return [*own, *super().get_urls()]
+
+    def _visible(self, request: HttpRequest, key: Any) -> RunbookRun:
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        found = self.get_queryset(request).select_related("incident__plan_version", "by", "update")
+        run = found.filter(pk=int(key)).first() if str(key).isdecimal() and len(str(key)) < 19 else None
+        if run is None:
+            raise Http404(_("There is no such run."))
+        return run
+
+    def change_view(self, request: HttpRequest, object_id: str, *args: Any, **kwargs: Any) -> HttpResponse:
+        """Its steps in order, with what became of each."""
+        run = self._visible(request, object_id)
+        operates = run.incident.may_operate(request.user)
+        context = {
+            **self.admin_site.each_context(request),
+            "title": str(run),
+            "run": run,
+            "tone": RUN_TONES[RunbookRun.State(run.state)],
+            "started": run.get_trigger_display() or _("by hand"),
+            "starts": starts_in_words(run.content),
+            "lines": lines_of(run),
+            "may_act": operates and not run.is_over and request.user.has_perm("incidents.write_incidentupdate"),
+            "live": run.state in RunbookRun.LIVE,
+        }
+        return render(request, "admin/incidents/runbookrun/page.html", context)
+
+    # ── What a person does here, by POST ──
+
+    def start_view(self, request: HttpRequest, pk: int) -> HttpResponse:
+        """Start the `runbook` in the incident of this key."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        incident = Incident.objects.for_user(request.user).filter(pk=pk).select_related("plan_version").first()
+        if incident is None:
+            raise Http404(_("There is no such incident."))
+        back = glance.link("incidents_incident_change", pk)
+        if request.method != "POST":
+            return HttpResponseRedirect(back)
+        key = request.POST.get("runbook", "")
+        try:
+            runbook = Runbook.objects.filter(pk=int(key)).first() if key.isdecimal() and len(key) < 19 else None
+            if runbook is None:
+                raise Refused(_("Choose a runbook."))
+            run = running.start(incident, runbook, request.user)
+        except Problem as error:
+            return refused(request, error, back)
+        messages.success(request, _("“%(name)s” was started.") % {"name": run})
+        return HttpResponseRedirect(glance.link("incidents_runbookrun_change", run.pk))
+
+    def act_view(self, request: HttpRequest, pk: int) -> HttpResponse:
+        """`do`: pause, resume, skip, stop or answer; `index` of the step and `reason` where they are needed."""
+        run = self._visible(request, pk)
+        back = glance.link("incidents_runbookrun_change", pk)
+        if request.method != "POST":
+            return HttpResponseRedirect(back)
+        given, reason = request.POST.get("index", ""), request.POST.get("reason", "")
+        index = int(given) if given.isdecimal() and len(given) < 4 else -1
+        ticked = [int(one) for one in request.POST.getlist("ticked") if one.isdecimal() and len(one) < 4]
+        try:
+            match request.POST.get("do"):
+                case "pause":
+                    running.pause(run, request.user)
+                case "resume":
+                    running.resume(run, request.user)
+                case "skip":
+                    running.skip(run, request.user, index, reason)
+                case "stop":
+                    running.stop(run, request.user, reason)
+                case "answer":
+                    running.answer(run, request.user, index, ticked, reason)
+                case other:
+                    raise Refused(_("There is nothing called “%(what)s” to do here.") % {"what": str(other)[:40]})
+        except Problem as error:
+            return refused(request, error, back)
+        return HttpResponseRedirect(back)

@@ -1,0 +1,69 @@
+"""Post a message once: what is to be posted is written down, and what a lost worker posted is found again."""
+
+from datetime import timedelta
+from typing import Any
+
+from django.utils import timezone
+
+from channels.errors import DeliveryError, Permanent, Throttled
+from incidents.models import ChatPost, ChatWorkspace
+
+from .slack import LOCKED_OUT
+
+EVENT = "commsportal_message"
+MARGIN = timedelta(seconds=60)  # between our clock and Slack's
+GONE = {"channel_not_found", "is_archived", "not_in_channel"}  # of a conversation
+# The message itself cannot be changed any more.
+FIXED = {"message_not_found", "cant_update_message", "edit_window_closed", *GONE}
+
+
+def post(one: ChatPost, message: dict[str, Any]) -> None:
+    """Post `message` where `one` says, unless it is there already. Raises DeliveryError."""
+    if one.ts:
+        return
+    slack = one.workspace.slack
+    if one.tried_at is None:
+        one.tried_at = timezone.now()
+        one.save(update_fields=["tried_at"])
+    else:
+        one.ts = found(one)
+    if not one.ts:
+        metadata = {"event_type": EVENT, "event_payload": {"key": one.key}}
+        said = slack.call("chat.postMessage", channel=one.place, metadata=metadata, **message)
+        one.ts = str(said.get("ts") or "")
+    one.save(update_fields=["ts"])
+
+
+def found(one: ChatPost) -> str:
+    """Slack's ID of a message that was posted and not written down; "" if it is not there. Raises DeliveryError."""
+    assert one.tried_at
+    try:
+        said = one.workspace.slack.ask(
+            "conversations.history",
+            channel=one.place,
+            oldest=f"{(one.tried_at - MARGIN).timestamp():.6f}",
+            limit=100,
+            include_all_metadata="true",
+        )
+    except Permanent as error:
+        if error.code == "missing_scope":  # then it is posted twice, which harms less than never
+            return ""
+        raise
+    for message in said.get("messages") or []:
+        metadata = message.get("metadata") or {}
+        if metadata.get("event_type") == EVENT and (metadata.get("event_payload") or {}).get("key") == one.key:
+            return str(message.get("ts") or "")
+    return ""
+
+
+def change(one: ChatPost, message: dict[str, Any]) -> None:
+    """Put `message` in the place of what was posted. Raises DeliveryError."""
+    one.workspace.slack.call("chat.update", channel=one.place, ts=one.ts, **message)
+
+
+def heed(workspace: ChatWorkspace, error: DeliveryError) -> None:
+    """What a failure means for everything else that is to be said in this workspace."""
+    if isinstance(error, Throttled):
+        workspace.hold(error.retry_after)
+    elif error.code in LOCKED_OUT or error.code == "missing_scope":
+        workspace.complain(str(error))

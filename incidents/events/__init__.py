@@ -1,0 +1,1 @@
+"""The stream of events for other systems of the organisation: recorded, scoped to a person, and sent in order."""
