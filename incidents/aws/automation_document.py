@@ -30,6 +30,7 @@ from incidents import rendering
 from incidents.errors import Refused
 from incidents.models import Incident, RunbookRun
 from incidents.runbooks import KINDS
+from incidents.runbooks.calls import Webhook
 
 from . import automation_schema, operations
 
@@ -93,9 +94,13 @@ def integration_of(index: int) -> str:
     return f"Step{index + 1}Integration"
 
 
+def _is_webhook(step: Mapping[str, Any]) -> bool:
+    return isinstance(KINDS.get(step["kind"]), Webhook)
+
+
 def webhooks(content: Mapping[str, Any]) -> list[int]:
     """Indices of the steps that need an integration."""
-    return [index for index, step in enumerate(content["steps"]) if step["kind"] == "webhook"]
+    return [index for index, step in enumerate(content["steps"]) if _is_webhook(step)]
 
 
 def asks(content: Mapping[str, Any]) -> bool:
@@ -205,7 +210,7 @@ def words_of(step: Mapping[str, Any]) -> str:
     """What the step does, in the words of whoever wrote the runbook. No address of a webhook: it may hold a secret."""
     kind = KINDS.get(step["kind"])
     label = str(kind.label) if kind else step["kind"]
-    more = kind.in_words(step) if kind and step["kind"] != "webhook" else ""
+    more = kind.in_words(step) if kind and not _is_webhook(step) else ""
     return " — ".join(filter(None, [step.get("name") or label, more]))[:1000]
 
 
