@@ -29,7 +29,7 @@ from django.utils.translation import gettext as _
 from incidents import rendering
 from incidents.errors import Refused
 from incidents.models import Incident, RunbookRun
-from incidents.runbooks import KINDS
+from incidents.runbooks import KINDS, calls
 
 from . import automation_schema, operations
 
@@ -95,7 +95,7 @@ def integration_of(index: int) -> str:
 
 def webhooks(content: Mapping[str, Any]) -> list[int]:
     """Indices of the steps that need an integration."""
-    return [index for index, step in enumerate(content["steps"]) if step["kind"] == "webhook"]
+    return [index for index, step in enumerate(content["steps"]) if _is_webhook(step)]
 
 
 def asks(content: Mapping[str, Any]) -> bool:
@@ -201,11 +201,15 @@ def _steps(content: Mapping[str, Any], region: str, topic: bool) -> list[dict[st
     return steps
 
 
+def _is_webhook(step: Mapping[str, Any]) -> bool:
+    return isinstance(KINDS.get(step["kind"]), calls.Webhook)
+
+
 def words_of(step: Mapping[str, Any]) -> str:
     """What the step does, in the words of whoever wrote the runbook. No address of a webhook: it may hold a secret."""
     kind = KINDS.get(step["kind"])
     label = str(kind.label) if kind else step["kind"]
-    more = kind.in_words(step) if kind and step["kind"] != "webhook" else ""
+    more = kind.in_words(step) if kind and not _is_webhook(step) else ""
     return " — ".join(filter(None, [step.get("name") or label, more]))[:1000]
 
 

@@ -325,9 +325,9 @@ def test_it_is_registered_and_each_change_is_a_new_version(aws, anna):
     assert json.loads(one.text)["mainSteps"][-1]["action"] == "aws:sleep"
 
 
-def test_only_who_may_change_runbooks_registers(aws, marta):
+def test_only_who_may_change_runbooks_registers(aws):
     with pytest.raises(NotAllowed):
-        automation.register(on_aws(*SPEAK), marta)
+        automation.register(on_aws(*SPEAK), make.incident_manager())
 
 
 def test_what_was_shown_is_what_is_registered(aws, anna):
@@ -506,10 +506,10 @@ def test_a_severity_that_changes_meanwhile_does_not_part_them(aws, anna, inciden
     assert [log.index for log in execution.run.log.all()][:1] == [0]
 
 
-def test_it_needs_the_permissions_of_both(aws, anna, marta, incident):
+def test_it_needs_the_permissions_of_both(aws, anna, incident):
     document = registered(anna, WAIT)
     with pytest.raises(NotAllowed):
-        automation.start(document, incident, marta)
+        automation.start(document, incident, make.incident_manager())
     with pytest.raises(NotAllowed):
         automation.start(document, incident, allow(make.user("Incident managers")))
     assert not AutomationExecution.objects.exists()
@@ -786,7 +786,7 @@ def test_what_aws_refuses_is_told_and_sent_when_a_person_says_so(aws, anna, mart
     assert signals(asked)[-1] == ("step_02_approval", "Approve", "portal", "failed")
     assert "not an approver" in asked.signals.get(kind="Approve").detail
     with pytest.raises(NotAllowed):
-        automation.again(asked, marta)
+        automation.again(asked, make.incident_manager())
     automation.again(asked, anna)
     go_on(asked)
     assert asked.status == "Success"
