@@ -258,11 +258,15 @@ def manifest(workspace: ChatWorkspace) -> dict[str, Any]:
 class ChatAccountAdmin(PortalModelAdmin):
     """Everybody sees their own; who looks after the workspaces sees all. They are made by their owners alone."""
 
-    list_display = ["user", "workspace", "name", "member", "made_at"]
+    list_display = ["person", "workspace", "name", "member", "made_at"]
     list_select_related = ["user", "workspace"]
     search_fields = ["user__username", "user__last_name", "name", "member"]
     fields = ["user", "workspace", "name", "member", "made_at"]
     readonly_fields = fields
+
+    @admin.display(description=gettext_lazy("person"), ordering="user")
+    def person(self, account: ChatAccount) -> str:
+        return glance.name(account.user)
 
     def has_module_permission(self, request: HttpRequest) -> bool:
         return request.user.is_active and request.user.is_staff

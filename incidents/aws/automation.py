@@ -11,13 +11,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
-from functools import cache
 from typing import Any
 
-import botocore.session
-from botocore import exceptions as sdk
-from botocore.loaders import Loader, create_loader
-from botocore.parsers import ResponseParserError
 from django.conf import settings
 from django.db import transaction
 from django.db.models import Q
@@ -26,6 +21,7 @@ from django.utils.translation import gettext as _
 
 from channels import queue
 from channels.errors import DeliveryError, Permanent, Throttled, Transient, Uncertain
+from channels.providers.aws import SDK_ERRORS, connect, failure
 from incidents.errors import NotAllowed, Refused, WrongState
 from incidents.models import (
     AutomationDocument,
@@ -40,10 +36,8 @@ from incidents.models.decision import name_of
 from incidents.runbooks import running
 
 from . import automation_document as documents
-from . import operations
 
 log = logging.getLogger(__name__)
-ERRORS = (sdk.BotoCoreError, sdk.ClientError, ResponseParserError)
 BUSY = "TooManyUpdates"
 LIMIT = "AutomationExecutionLimitExceededException"
 NOT_NOW = ("InvalidAutomationSignalException", "AutomationStepNotFoundException")
@@ -67,17 +61,9 @@ def _check_may(by: Any) -> None:
         raise NotAllowed(_("%(who)s may not change runbooks, and so not hand them to AWS.") % {"who": name_of(by)})
 
 
-@cache
-def _loader() -> Loader:
-    """Keeps the model of the service in memory: each look then takes a fraction of the time."""
-    return create_loader()
-
-
 @contextmanager
 def _ssm(region: str) -> Iterator[Any]:
-    session = botocore.session.Session()
-    session.register_component("data_loader", _loader())
-    client = session.create_client("ssm", region_name=region, config=operations.CONFIG)
+    client = connect("ssm", {}, region)
     try:
         yield client
     finally:
@@ -157,8 +143,8 @@ def hand_over(document_id: int) -> None:
         try:
             with _ssm(one.region) as client:
                 version = _handed_over(one, client)
-        except ERRORS as error:
-            _try_later(one, operations.meaning(error))
+        except SDK_ERRORS as error:
+            _try_later(one, failure(error))
         except DeliveryError as error:
             _try_later(one, error)
         else:
@@ -271,8 +257,8 @@ def _begin(one: AutomationExecution, client: Any) -> None:
             Parameters=one.parameters,
             ClientToken=str(one.token),
         )
-    except ERRORS as error:
-        found = operations.meaning(error)
+    except SDK_ERRORS as error:
+        found = failure(error)
         one.doubtful = one.doubtful or isinstance(found, Uncertain)
         may_come = isinstance(found, Transient | Throttled | Uncertain) or found.code == LIMIT
         if may_come and one.tries < MOST_TRIES:
@@ -338,8 +324,10 @@ def follow(execution_id: int) -> None:
             try:
                 with _ssm(one.region) as client:
                     _follow(one, client)
-            except ERRORS as error:
-                _later(one, operations.meaning(error))
+            except SDK_ERRORS as error:
+                _later(one, failure(error))
+            except DeliveryError as error:  # logging in failed
+                _later(one, error)
     finally:
         AutomationExecution.objects.filter(pk=execution_id).update(leased_until=None)
 
@@ -486,8 +474,8 @@ def _send(one: AutomationExecution, signal: AutomationSignal, client: Any) -> No
     given: dict[str, Any] = {"Payload": payload} if payload else {}
     try:
         client.send_automation_signal(AutomationExecutionId=one.execution_id, SignalType=signal.kind, **given)
-    except ERRORS as error:
-        found = operations.meaning(error)
+    except SDK_ERRORS as error:
+        found = failure(error)
         signal.detail = _told(found)
         if isinstance(found, Throttled | Transient):
             signal.sent_at = None

@@ -29,7 +29,8 @@ from django.utils.translation import gettext as _
 from incidents import rendering
 from incidents.errors import Refused
 from incidents.models import Incident, RunbookRun
-from incidents.runbooks import KINDS, calls
+from incidents.runbooks import KINDS
+from incidents.runbooks.calls import Webhook
 
 from . import automation_schema, operations
 
@@ -91,6 +92,10 @@ def index_of(name: str) -> int | None:
 def integration_of(index: int) -> str:
     """The parameter that names the integration by which a webhook is called."""
     return f"Step{index + 1}Integration"
+
+
+def _is_webhook(step: Mapping[str, Any]) -> bool:
+    return isinstance(KINDS.get(step["kind"]), Webhook)
 
 
 def webhooks(content: Mapping[str, Any]) -> list[int]:
@@ -199,10 +204,6 @@ def _steps(content: Mapping[str, Any], region: str, topic: bool) -> list[dict[st
     if not steps:
         raise Refused(_("The runbook has branches alone: add a step that does something."))
     return steps
-
-
-def _is_webhook(step: Mapping[str, Any]) -> bool:
-    return isinstance(KINDS.get(step["kind"]), calls.Webhook)
 
 
 def words_of(step: Mapping[str, Any]) -> str:

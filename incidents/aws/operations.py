@@ -6,13 +6,13 @@ from typing import Any
 import botocore.session
 from botocore import exceptions as sdk
 from botocore import xform_name
-from botocore.config import Config
 from botocore.model import OperationModel, OperationNotFoundError
 from botocore.validate import ParamValidator
 from django.conf import settings
 from django.utils.translation import gettext as _
 
-from channels.errors import DeliveryError, Permanent, Throttled, Transient, Uncertain
+from channels.errors import Permanent
+from channels.providers.aws import SDK_ERRORS, connect, failure
 from incidents.errors import Refused
 
 # What sends messages is for channels, which send what was approved. No setting allows it here.
@@ -21,10 +21,6 @@ NEVER = {
     "socialmessaging", "connect", "connectcases", "connectcampaigns", "connectcampaignsv2", "chime-sdk-messaging",
     "workmail", "workmailmessageflow", "iam", "sts", "organizations",
 }  # fmt: skip
-CONFIG = Config(connect_timeout=5, read_timeout=20, retries={"total_max_attempts": 1})
-THROTTLES = {"Throttling", "ThrottlingException", "TooManyRequestsException", "RequestLimitExceeded", "SlowDown"}
-NOT_SENT = (sdk.EndpointConnectionError, sdk.ConnectTimeoutError, sdk.ProxyConnectionError, sdk.SSLError)
-NOT_CONFIGURED = (sdk.NoCredentialsError, sdk.PartialCredentialsError, sdk.NoRegionError, sdk.ParamValidationError)
 MOST_REPLY = 2000  # characters of a text that is kept
 
 
@@ -81,31 +77,15 @@ def call(operation: str, region: str, parameters: dict[str, Any]) -> dict[str, A
             "not-allowed", _("The operation “%(operation)s” is not allowed here.") % {"operation": operation}
         )
     service, _colon, name = operation.partition(":")
+    client = connect(service, {}, region)
     try:
-        client = botocore.session.Session().create_client(service, region_name=region, config=CONFIG)
-        try:
-            reply = getattr(client, xform_name(name))(**parameters)
-        finally:
-            client.close()
-    except (sdk.BotoCoreError, sdk.ClientError) as error:
-        raise meaning(error) from error
+        reply = getattr(client, xform_name(name))(**parameters)
+    except SDK_ERRORS as error:
+        raise failure(error) from error
+    finally:
+        client.close()
     reply.pop("ResponseMetadata", None)
     return _short(reply)
-
-
-def meaning(error: Exception) -> DeliveryError:
-    """What an error of the SDK means for a call: surely not done, refused, or perhaps done."""
-    if isinstance(error, sdk.ClientError):
-        code = error.response.get("Error", {}).get("Code", "") or "Unknown"
-        detail = error.response.get("Error", {}).get("Message", "")
-        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-        if code in THROTTLES or status == 429:
-            return Throttled(code, detail, retry_after=5)
-        return Uncertain(code, detail) if status >= 500 or status < 400 else Permanent(code, detail)
-    name = type(error).__name__
-    if isinstance(error, NOT_CONFIGURED):
-        return Permanent(name, str(error))
-    return Transient(name, str(error)) if isinstance(error, NOT_SENT) else Uncertain(name, str(error))
 
 
 def _short(value: Any) -> Any:

@@ -2,10 +2,7 @@
 
 from collections.abc import Mapping
 
-import botocore.session
-from botocore import exceptions as sdk
-
-from .operations import CONFIG, meaning
+from channels.providers.aws import SDK_ERRORS, connect, failure
 
 
 def publish(arn: str, message: str, attributes: Mapping[str, str], group: str = "", key: str = "") -> str:
@@ -15,20 +12,18 @@ def publish(arn: str, message: str, attributes: Mapping[str, str], group: str = 
     and dropped (docs.aws.amazon.com/sns/latest/dg/fifo-message-dedup.html).
     """
     fifo = {"MessageGroupId": group, "MessageDeduplicationId": key} if group else {}
+    client = connect("sns", {}, arn.split(":")[3])  # a topic takes messages at an endpoint of its own region alone
     try:
-        # A topic takes messages at an endpoint of its own region alone.
-        client = botocore.session.Session().create_client("sns", region_name=arn.split(":")[3], config=CONFIG)
-        try:
-            reply = client.publish(
-                TopicArn=arn,
-                Message=message,
-                MessageAttributes={
-                    name: {"DataType": "String", "StringValue": value} for name, value in attributes.items()
-                },
-                **fifo,
-            )
-        finally:
-            client.close()
-    except (sdk.BotoCoreError, sdk.ClientError) as error:
-        raise meaning(error) from error
+        reply = client.publish(
+            TopicArn=arn,
+            Message=message,
+            MessageAttributes={
+                name: {"DataType": "String", "StringValue": value} for name, value in attributes.items()
+            },
+            **fifo,
+        )
+    except SDK_ERRORS as error:
+        raise failure(error) from error
+    finally:
+        client.close()
     return reply.get("MessageId", "")

@@ -92,7 +92,7 @@ def asking(update: IncidentUpdate, notice: StaffNotice) -> dict[str, Any]:
         why = _("This is not all of it: read the rest on the page, and decide there.")
     shown = [
         blocks.header(notice.subject),
-        blocks.line(blocks.safe(notice.text.split("\n")[0])),
+        blocks.line(blocks.safe(_first_line(update, notice))),
         blocks.small(_facts(update)),
         {"type": "divider"},
         *words,
@@ -102,6 +102,14 @@ def asking(update: IncidentUpdate, notice: StaffNotice) -> dict[str, Any]:
         _buttons(update, notice, reach, not why),
     ]
     return blocks.message(shown, blocks.safe(notice.subject))
+
+
+def _first_line(update: IncidentUpdate, notice: StaffNotice) -> str:
+    """Who asks; a notice that comes late says so in its own words."""
+    asked = update.decisions.filter(verb=Decision.Verb.SUBMIT).select_related("by").order_by("pk").last()
+    if notice.kind != StaffNotice.Kind.APPROVAL or asked is None:
+        return notice.text
+    return _("%(who)s asks for your approval. This is what would be sent.") % {"who": name_of(asked.by)}
 
 
 def _words(update: IncidentUpdate) -> tuple[list[dict[str, Any]], bool]:

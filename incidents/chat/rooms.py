@@ -32,6 +32,7 @@ TOPIC = 250
 PAGES = 20  # of the list of channels that are looked through, 200 on each
 LATER = timedelta(minutes=10)  # before what Slack does not let us do is tried again
 SLICE = 5  # seconds that a sweep works for at most
+AFTERWARDS = timedelta(days=7)  # for which the channel of what is over still hears what is published
 MOST_NAMES = 9
 # Slack's words for “that is so already”.
 DONE = {"already_in_channel", "already_pinned", "already_archived"}
@@ -59,7 +60,9 @@ def tend_all() -> None:
     end = time.monotonic() + SLICE
     now = timezone.now()
     usable = Q(workspace__enabled=True) & (Q(workspace__held_until=None) | Q(workspace__held_until__lt=now))
-    rooms = ChatRoom.objects.filter(usable, archived_at=None).filter(Q(busy_until=None) | Q(busy_until__lt=now))
+    alive = Q(incident__resolved_at=None) | Q(incident__resolved_at__gt=now - AFTERWARDS) | ~Q(archive_at=None)
+    free = Q(busy_until=None) | Q(busy_until__lt=now)
+    rooms = ChatRoom.objects.filter(usable, alive, free, archived_at=None)
     # Those that were not looked at for the longest time first.
     for pk in rooms.order_by(F("busy_until").asc(nulls_first=True), "pk").values_list("pk", flat=True)[:200]:
         if time.monotonic() > end:

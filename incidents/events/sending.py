@@ -99,8 +99,8 @@ def _take(pk: int) -> _Taken | None:
         now = timezone.now()
         if one is None or not one.is_due(now):
             return None
-        if not one.owner.is_active:
-            one.paused_reason = _("%(who)s, who owns it, cannot log in any more.") % {"who": name_of(one.owner)}
+        if reason := _forbidden(one):
+            one.paused_reason = reason
             one.save(update_fields=["paused_reason"])
             return None
         # Asked first: whatever is recorded after this is not passed over.
@@ -117,6 +117,14 @@ def _take(pk: int) -> _Taken | None:
         mine.state, mine.tried_at, mine.tries = State.SENDING, now, mine.tries + 1
         mine.save()
     return _Taken(one, event, one.fence)
+
+
+def _forbidden(one: EventSubscription) -> str:
+    """Why nothing at all may be sent now; empty where it may."""
+    if not one.owner.is_active:
+        return _("%(who)s, who owns it, cannot log in any more.") % {"who": name_of(one.owner)}
+    # A channel, or a customer, may have come there since it was set up.
+    return _("Customers are written to at the same place.") if one.reaches_customers() else ""
 
 
 def _locked(pk: int) -> EventSubscription | None:
@@ -259,8 +267,10 @@ def _go_on(me: EventSubscription) -> None:
 
 
 def try_out(subscription: EventSubscription) -> DeliveryError | None:
-    """Send a test event, which is no part of the stream; what went wrong. Raises Refused (it has no secret yet)."""
+    """Send a test event, which is no part of the stream; what went wrong. Raises Refused."""
     if not subscription.is_connected:
         raise Refused(_("Make its secret first: without it nobody could tell that a message is ours."))
+    if reason := _forbidden(subscription):
+        raise Refused(reason)
     told = scope.test_body(subscription)
     return _send(subscription, told, f"{told['id']}-{subscription.uid}", "")

@@ -23,7 +23,7 @@ from .words import Severity, new_uid
 if TYPE_CHECKING:
     from incidents.chat.slack import Slack
 
-BUSY = timedelta(seconds=60)  # a worker that has held a row for this long is gone; longer than any call may take
+BUSY = timedelta(seconds=150)  # a worker that has held a row for this long is gone: a task is ended sooner
 
 
 # ── Workspaces and people ───────────────────────────────────────────────────

@@ -14,7 +14,7 @@ from django.utils.translation import gettext_lazy as _
 
 from channels import own_secrets
 from channels.addresses import normalise
-from channels.models import Medium
+from channels.models import Channel, Medium, Recipient
 from channels.secrets import EncryptedJSONField
 from incidents.errors import Refused
 
@@ -167,6 +167,15 @@ class EventSubscription(models.Model):
     def clean(self) -> None:
         self.types = checked_types(self.types)
         self.target = checked_target(self.kind, self.target)
+        if self.reaches_customers():
+            text = _t("Customers are written to at “%(value)s”: choose a place that only your own systems read.")
+            raise ValidationError({"target": text % {"value": self.target[:80]}})
+
+    def reaches_customers(self) -> bool:
+        """Whether a channel publishes there, or a recipient is there: what staff know is not for them. One query."""
+        if self.kind == self.Kind.WEBHOOK:
+            return Recipient.objects.filter(medium=Medium.WEBHOOK, address=self.target).exists()
+        return any(self.target in config.values() for config in Channel.objects.values_list("config", flat=True))
 
     @property
     def region(self) -> str:

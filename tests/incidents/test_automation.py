@@ -417,7 +417,7 @@ def test_what_passes_is_tried_again_and_what_is_refused_is_told(aws, anna, fault
 def test_a_silence_is_not_waited_for_for_ever(aws, anna, monkeypatch):
     from botocore.config import Config
 
-    monkeypatch.setattr("incidents.aws.operations.CONFIG", Config(read_timeout=0.3, retries={"total_max_attempts": 1}))
+    monkeypatch.setattr("channels.providers.aws.CONFIG", Config(read_timeout=0.3, retries={"total_max_attempts": 1}))
     one = on_aws(*SPEAK)
     automation.register(one, anna)
     aws.aws.script("CreateDocument", Hang())
@@ -607,6 +607,17 @@ def test_trouble_while_following_is_told_and_passes(aws, anna, incident):
     tasks.follow_automation(execution.pk)
     execution.refresh_from_db()
     assert execution.trouble == ""
+
+
+def test_a_region_that_is_none_is_told_and_looked_at_again_later(aws, anna, incident):
+    document = registered(anna, WAIT)
+    AutomationDocument.objects.update(region="not a region")
+    document.refresh_from_db()
+    execution = automation.start(document, incident, anna)
+    tasks.follow_automation(execution.pk)
+    execution.refresh_from_db()
+    assert "InvalidRegion" in execution.trouble
+    assert execution.look_at > timezone.now()
 
 
 def test_a_step_that_fails_in_aws_stops_the_portals_half(aws, anna, incident):

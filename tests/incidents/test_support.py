@@ -157,6 +157,15 @@ def test_before_the_first_update_nothing_may_be_said(marta, paolo):
     assert "cp-short-en" not in html
 
 
+def test_what_is_approved_and_not_published_yet_may_not_be_said(marta, anna, paolo):
+    quiet = make.incident(marta, Component.objects.get(name="Login"))
+    first = quiet.updates.get()
+    first.submit(marta)
+    first.approve(anna, typed_count=first.reach().total)
+    assert support.last_said(quiet) is None
+    assert "cp-short-en" not in text(paolo, quiet)
+
+
 def test_what_went_out_alone_or_by_templates_says_so(incident, marta):
     make.plan(Channel.objects.first(), severities=["sev1"], people=[("incident_manager", marta)])
     alone = make.incident(marta, Component.objects.get(name="Login"), severity="sev1").updates.get()

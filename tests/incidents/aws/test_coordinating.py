@@ -326,11 +326,11 @@ def test_a_worker_that_dies_while_it_calls_leaves_evidence(marta, account, manag
 
 def test_nothing_is_told_before_it_is_open_there(marta, account, manager):
     make.incident(marta)
-    manager.script("StartIncident", Fault("ThrottlingException", "slow down"))
+    manager.script("StartIncident", Fault("AccessDeniedException", "no policy", 403))
     tasks.sweep_aws()
-    AwsAccount.objects.update(held_until=None)
-    for call in AwsCall.objects.filter(verb="tell"):
-        tasks.tell_aws(call.pk)
+    assert AwsCall.objects.get(verb="open").state == "failed"
+    [call] = AwsCall.objects.filter(verb="tell")
+    tasks.tell_aws(call.pk)
     assert manager.params("CreateTimelineEvent") == []
 
 
@@ -352,6 +352,9 @@ def test_order_is_kept_while_one_waits(marta, anna, account, manager):
     make.published(declaring.start_draft(incident, marta, "resolved"), anna)
     manager.script("CreateTimelineEvent", Drop())
     tasks.sweep_aws()
+    AwsAccount.objects.update(held_until=None)  # it would not rest any more
+    for call in AwsCall.objects.filter(state="waiting").order_by("-pk"):
+        tasks.tell_aws(call.pk)
     assert manager.params("UpdateIncidentRecord") == []
     due_now()
     tasks.sweep_aws()

@@ -85,6 +85,7 @@ def test_the_approver_gets_the_exact_words_and_the_buttons(fake, people, asked):
     assert sms["content"]["parts"]["text"] in shown
     assert "Goes to 3 people. Channels: Email, Text messages." in shown
     assert "Checkout: Partial outage" in shown
+    assert "Marta asks for your approval. This is what would be sent." in shown
     found = buttons(message)
     assert list(found) == ["approve", "send_back", "open"]
     assert found["open"]["url"].startswith("http://127.0.0.1:8000/approve/")

@@ -307,7 +307,7 @@ def test_a_worker_that_dies_at_a_call_is_followed_by_one_that_does_the_rest(
     calls = len(fake.calls)
     tasks.sweep_chat()  # the lease of the dead one holds
     assert len(fake.calls) == calls
-    time_machine.move_to(timezone.now() + timedelta(minutes=2))
+    time_machine.move_to(timezone.now() + timedelta(minutes=3))
     tasks.sweep_chat()
     if method != "conversations.archive":
         archive(people["marta"], incident)
@@ -359,6 +359,25 @@ def test_two_sweeps_at_once_make_one_channel(fake, incident, monkeypatch):
     monkeypatch.setattr(rooms, "_make", meanwhile)
     sweep()
     assert fake.count("conversations.create") == 1
+
+
+def test_what_is_long_over_is_not_looked_after_but_archived_on_request(
+    fake, incident, people, time_machine, monkeypatch
+):
+    sweep()
+    make.published(incident.updates.get(), people["anna"])
+    make.published(declaring.start_draft(incident, people["marta"], "resolved"), people["anna"])
+    sweep()
+    tended = []
+    with monkeypatch.context() as patch:
+        patch.setattr(rooms, "tend", tended.append)
+        rooms.tend_all()
+        time_machine.move_to(timezone.now() + timedelta(days=8))
+        rooms.tend_all()
+    assert len(tended) == 1
+    archive(people["marta"], incident)
+    sweep()
+    assert the_channel(fake)["is_archived"] is True
 
 
 # ── The page of the incident ────────────────────────────────────────────────

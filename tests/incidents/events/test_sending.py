@@ -5,11 +5,12 @@ import uuid
 from datetime import timedelta
 
 import pytest
+from django.core.exceptions import ValidationError
 from django.utils import timezone
 from standardwebhooks.webhooks import Webhook as Signer
 from standardwebhooks.webhooks import WebhookVerificationError
 
-from channels.models import Channel
+from channels.models import Channel, Recipient
 from incidents import tasks
 from incidents.errors import Refused, WrongState
 from incidents.events import recording, scope, sending
@@ -194,6 +195,27 @@ def test_whose_owner_has_left_pauses(subscribe, receiver, happen):
     tasks.sweep_events()
     assert not receiver.calls
     assert "cannot log in any more" in again(one).paused_reason
+
+
+@pytest.mark.parametrize("kind", ["webhook", "sns"])
+def test_where_customers_are_written_to_nothing_goes(subscribe, receiver, happen, sns, kind):
+    """Drafts, approvals and runbooks are for staff, and a customer's server would be told of them."""
+    one = subscribe(kind=kind, **({"target": TOPIC} if kind == "sns" else {}))
+    one.clean()
+    if kind == "sns":
+        make.channel("sns_topic", config={"topic_arn": TOPIC})
+    else:
+        [person] = make.recipients(1, medium="webhook")
+        Recipient.objects.filter(pk=person.pk).update(address=one.target)
+    with pytest.raises(ValidationError, match="Customers are written to"):
+        one.clean()
+    with pytest.raises(Refused, match="Customers are written to"):
+        sending.try_out(one)
+    happen()
+    tasks.sweep_events()
+    assert not receiver.calls
+    assert not sns.calls
+    assert "Customers are written to" in again(one).paused_reason
 
 
 # ── Trouble ─────────────────────────────────────────────────────────────────
