@@ -326,6 +326,8 @@ def follow(execution_id: int) -> None:
                     _follow(one, client)
             except SDK_ERRORS as error:
                 _later(one, failure(error))
+            except DeliveryError as error:  # logging in failed
+                _later(one, error)
     finally:
         AutomationExecution.objects.filter(pk=execution_id).update(leased_until=None)
 

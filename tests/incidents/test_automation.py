@@ -325,9 +325,9 @@ def test_it_is_registered_and_each_change_is_a_new_version(aws, anna):
     assert json.loads(one.text)["mainSteps"][-1]["action"] == "aws:sleep"
 
 
-def test_only_who_may_change_runbooks_registers(aws, marta):
+def test_only_who_may_change_runbooks_registers(aws):
     with pytest.raises(NotAllowed):
-        automation.register(on_aws(*SPEAK), marta)
+        automation.register(on_aws(*SPEAK), make.incident_manager())
 
 
 def test_what_was_shown_is_what_is_registered(aws, anna):
@@ -417,7 +417,7 @@ def test_what_passes_is_tried_again_and_what_is_refused_is_told(aws, anna, fault
 def test_a_silence_is_not_waited_for_for_ever(aws, anna, monkeypatch):
     from botocore.config import Config
 
-    monkeypatch.setattr("incidents.aws.operations.CONFIG", Config(read_timeout=0.3, retries={"total_max_attempts": 1}))
+    monkeypatch.setattr("channels.providers.aws.CONFIG", Config(read_timeout=0.3, retries={"total_max_attempts": 1}))
     one = on_aws(*SPEAK)
     automation.register(one, anna)
     aws.aws.script("CreateDocument", Hang())
@@ -506,10 +506,10 @@ def test_a_severity_that_changes_meanwhile_does_not_part_them(aws, anna, inciden
     assert [log.index for log in execution.run.log.all()][:1] == [0]
 
 
-def test_it_needs_the_permissions_of_both(aws, anna, marta, incident):
+def test_it_needs_the_permissions_of_both(aws, anna, incident):
     document = registered(anna, WAIT)
     with pytest.raises(NotAllowed):
-        automation.start(document, incident, marta)
+        automation.start(document, incident, make.incident_manager())
     with pytest.raises(NotAllowed):
         automation.start(document, incident, allow(make.user("Incident managers")))
     assert not AutomationExecution.objects.exists()
@@ -607,6 +607,17 @@ def test_trouble_while_following_is_told_and_passes(aws, anna, incident):
     tasks.follow_automation(execution.pk)
     execution.refresh_from_db()
     assert execution.trouble == ""
+
+
+def test_a_region_that_is_none_is_told_and_looked_at_again_later(aws, anna, incident):
+    document = registered(anna, WAIT)
+    AutomationDocument.objects.update(region="not a region")
+    document.refresh_from_db()
+    execution = automation.start(document, incident, anna)
+    tasks.follow_automation(execution.pk)
+    execution.refresh_from_db()
+    assert "InvalidRegion" in execution.trouble
+    assert execution.look_at > timezone.now()
 
 
 def test_a_step_that_fails_in_aws_stops_the_portals_half(aws, anna, incident):
@@ -786,7 +797,7 @@ def test_what_aws_refuses_is_told_and_sent_when_a_person_says_so(aws, anna, mart
     assert signals(asked)[-1] == ("step_02_approval", "Approve", "portal", "failed")
     assert "not an approver" in asked.signals.get(kind="Approve").detail
     with pytest.raises(NotAllowed):
-        automation.again(asked, marta)
+        automation.again(asked, make.incident_manager())
     automation.again(asked, anna)
     go_on(asked)
     assert asked.status == "Success"

@@ -9,6 +9,7 @@ from guardian.shortcuts import assign_perm
 from channels.models import Recipient
 from commsportal.api import api
 from incidents import roles
+from incidents.events import recording
 from incidents.models import Component, Incident, IncidentUpdate
 from tests import make
 
@@ -226,6 +227,7 @@ def test_more_rows_need_no_more_queries(foreign, name):
         update = make.incident(make.incident_manager(), component, title=f"More {n}").updates.get()
         make.published(update)
     make.deliver()
+    recording.collect()
     with CaptureQueriesContext(connection) as many:
         after = call(program, name, foreign).json()
     assert name == "list_outcomes" or len(after["items"]) > len(before["items"])

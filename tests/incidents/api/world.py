@@ -2,6 +2,7 @@
 
 from commsportal.api import api
 from incidents import declaring
+from incidents.events import recording
 from incidents.models import Component, Incident, IncidentUpdate, PlanRole
 from tests import make
 
@@ -30,6 +31,7 @@ def build(word: str) -> dict[str, int]:
     fresh = make.incident(author, component, title=f"{word} payouts again")
     quiet = make.incident(author, component, title=f"{word} payouts thrice")
     quiet.updates.get().withdraw(author)
+    recording.collect()
     return {
         "component": component.pk, "told": told.pk, "fresh": fresh.pk, "quiet": quiet.pk, "published": published.pk,
         "draft": draft.pk, "plan": plan.pk, "person": people[0].pk,
