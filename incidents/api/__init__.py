@@ -15,7 +15,7 @@ from django.urls import URLPattern, re_path
 from ninja import NinjaAPI
 from ninja.errors import ValidationError
 
-from . import access, components, deliveries, incidents, problems, subscribers, token, updates
+from . import access, components, deliveries, events, incidents, problems, subscribers, token, updates
 
 VERSION = "1.0"
 MAX_BODY = 256 * 1024
@@ -144,5 +144,5 @@ api = PortalAPI(
 )
 problems.handle(api)
 api.add_decorator(_known_only, mode="view")
-for module in (token, incidents, updates, components, subscribers, deliveries):
+for module in (token, incidents, updates, components, subscribers, deliveries, events):
     api.add_router("", module.router)

@@ -433,3 +433,21 @@ def test_a_body_that_is_too_long_or_something_else(program):
 
 def test_every_write_is_in_the_name_of_the_owner(program, anna, incident):
     assert set(Decision.objects.values_list("by", flat=True)) == {anna.pk}
+
+
+# ── Events ──
+
+
+def test_events_are_read_from_a_number_on(program, incident):
+    from incidents.events import recording
+
+    recording.collect()
+    said = program.get("/events?limit=1").json()
+    [first] = said["items"]
+    assert (first["specversion"], first["type"]) == ("1.0", "incident.declared")
+    assert first["data"]["incident"] == incident["id"]
+    rest = program.get(f"/events?after={said['after']}").json()
+    assert "update.drafted" in {one["type"] for one in rest["items"]}
+    nothing = program.get(f"/events?after={rest['after']}").json()
+    assert nothing == {"items": [], "after": rest["after"]}
+    problem(program.get("/events?after=-1"), 422, "invalid")

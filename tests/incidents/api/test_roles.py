@@ -41,6 +41,7 @@ ALLOWED = {
     "edit_update": STAFF,
     "submit_update": STAFF,
     "withdraw_update": STAFF,
+    "list_events": STAFF | {MANAGERS},
     "list_components": EVERYBODY,
     "get_component": EVERYBODY,
     "list_plans": STAFF,

@@ -56,6 +56,7 @@ def calls(world: dict[str, int]) -> dict[str, tuple[str | int, dict | None]]:
         "edit_update": (draft.pk, {"version": draft.version, "words": {"en": {"action": "Wait."}}}),
         "submit_update": (draft.pk, {}),
         "withdraw_update": (draft.pk, {}),
+        "list_events": ("", None),
         "list_components": ("", None),
         "get_component": (component.uid, None),
         "list_plans": ("", None),
