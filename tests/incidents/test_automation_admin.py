@@ -288,6 +288,21 @@ def test_an_execution_tells_how_far_it_is_and_whose_turn(reader, execution):
     assert "AWS waits for the approval that the portal asks for." in body
     assert "Write the draft of an update" in body
     assert "Ask AWS now" not in body
+    run = reverse("admin:incidents_runbookrun_change", args=[execution.run_id])
+    assert f'href="{run}"' in body
+
+
+def test_the_page_of_the_portals_half_names_what_aws_does(manager, document, incident):
+    operation = {"operation": "ssm:CreateOpsItem", "region": "eu-south-1"}
+    parameters = {"Title": "x", "Description": "x", "Source": "x"}
+    config = {**operation, "parameters": parameters}
+    RunbookStep.objects.create(runbook=document.runbook, position=9, kind="aws", config=config)
+    one = automation.start(registered(document), incident, manager)
+    response = make.client(manager).get(reverse("admin:incidents_runbookrun_change", args=[one.run_id]))
+    assert response.status_code == 200
+    body = response.content.decode()
+    assert "Wait for what AWS does" in body
+    assert "ssm:CreateOpsItem" in body
 
 
 def test_a_signal_given_in_aws_is_shown_as_information(reader, execution):
