@@ -59,7 +59,7 @@ class StepForm(forms.ModelForm):
 
     kind = forms.ChoiceField(
         label=gettext_lazy("What to do"),
-        choices=[(key, one.label) for key, one in KINDS.items()],
+        choices=[(key, one.label) for key, one in KINDS.items() if one.offered],
         widget=UnfoldAdminSelectWidget(attrs={"data-cp-kind": ""}),
     )
 

@@ -91,6 +91,7 @@ def test_a_runbook_is_written_with_the_settings_of_each_kind(writer):
         ),
         ({"kind": "wait_for", "wait_for__minutes": "5", "wait_for__late": "go_on"}, "wait_for__stages", "required"),
         ({"kind": "sing"}, "kind", "sing"),
+        ({"kind": "automation"}, "kind", "automation"),  # what only the portal puts there
     ],
 )
 def test_bad_settings_are_named_and_nothing_is_saved(writer, step, field, error):
