@@ -1,5 +1,6 @@
 """Every setting of the portal, read from the environment. README.md has the table."""
 
+from contextlib import suppress
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from .broker import broker
 env = environ.Env()
 BASE_DIR = Path(__file__).resolve().parent.parent
 DATA_DIR = Path(env("DATA_DIR", default=str(BASE_DIR / ".data")))
+with suppress(OSError):  # where it may not be written, nothing may be needed of it
+    DATA_DIR.mkdir(parents=True, exist_ok=True)
 
 # ── Identity ────────────────────────────────────────────────────────────────
 PORTAL_NAME = env("PORTAL_NAME", default="Commsportal")

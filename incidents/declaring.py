@@ -109,7 +109,7 @@ def check_none_is_open(by: Any, components: Iterable[Component]) -> None:
     seen = Incident.objects.for_user(by).open().filter(components__in=list(components)).distinct()
     if names := [f"{one.title} ({one.uid})" for one in seen[:5]]:
         said = _(
-            "An incident is open on these components already: %(names)s. If you mean another one, say even-if-open."
+            "An incident is open on these components already: %(names)s. If you mean another one, say even_if_open."
         )
         raise WrongState(said % {"names": "; ".join(names)})
 

@@ -1,11 +1,13 @@
 """API tokens: people make and revoke their own; a superuser sees everybody's."""
 
+import secrets
 from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
 from django.contrib.auth import get_user_model
 from django.contrib.auth.hashers import UNUSABLE_PASSWORD_PREFIX
+from django.core.cache import cache
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
@@ -134,8 +136,12 @@ class ApiTokenAdmin(ReadOnlyAdmin):
         form = TokenForm(request.user, request.POST or None)
         if request.method != "POST" or not form.is_valid():
             status = 422 if request.method == "POST" else 200
-            return self._page(request, "add", _("Make an API token"), status, form=form)
+            return self._page(request, "add", _("Make an API token"), status, form=form, once=secrets.token_urlsafe(12))
         data = form.cleaned_data
+        # Loading the answer anew would make a second one, which nobody knows of.
+        if not cache.add(f"api-token:{request.user.pk}:{request.POST.get('once', '')[:40]}", 1, timeout=24 * 3600):
+            messages.warning(request, _("This token was made already. Its secret is not shown a second time."))
+            return HttpResponseRedirect(glance.link("incidents_apitoken_changelist"))
         try:
             token, secret = ApiToken.make(
                 request.user, data.get("owner") or request.user, data["name"], data["scopes"], data["days"]

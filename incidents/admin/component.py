@@ -137,7 +137,11 @@ class ComponentAdmin(PortalModelAdmin):
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         # Given on the component itself, so there is no permission on the model to ask for.
         mine = Component.objects.for_user(request.user)
-        return mine.filter(pk=obj.pk).exists() if obj is not None and obj.pk else mine.exists()
+        if obj is not None and obj.pk:
+            return mine.filter(pk=obj.pk).exists()
+        return (
+            request.user.has_perm("incidents.add_component") or mine.exists()
+        )  # the first has to be added by somebody
 
     @admin.display(description=gettext_lazy("people with this component"))
     def people(self, component: Component) -> int:

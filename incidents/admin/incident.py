@@ -233,6 +233,8 @@ class IncidentAdmin(ReadOnlyAdmin):
             return []
         if not (operates and user.has_perm("incidents.declare_incident")):
             return []
+        if any(one.status in ("in_review", "approved") for one in incident.talk):  # type: ignore[attr-defined]  # made for the present severity
+            return []
         return [(value, str(label)) for value, label in Severity.choices if value != incident.severity]
 
     def _roles(self, request: HttpRequest, incident: Incident, operates: bool) -> list[dict[str, Any]]:

@@ -29,7 +29,9 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
         return {"title": title, "icon": icon, "link": url + query, "active": active}
 
     sees_all = user.has_perm(VIEW) or user.has_perm(OPERATE)
-    sees_components = user.is_active and Component.objects.for_user(user).exists()
+    sees_components = user.has_perm("incidents.add_component") or (
+        user.is_active and Component.objects.for_user(user).exists()
+    )
     groups = [
         (
             "",

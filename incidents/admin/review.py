@@ -17,8 +17,9 @@ from incidents.errors import Problem, Refused
 from incidents.models import Component, ComponentStatus, Decision, IncidentUpdate
 from incidents.models.segment import in_words
 from incidents.publishing import Reach
+from incidents.runbooks import running
 
-from . import glance, maintenance, preview, runbook_run
+from . import glance, maintenance, preview
 from .compose import FOLDER, approvers_in_words, url
 
 if TYPE_CHECKING:
@@ -53,13 +54,16 @@ def _decide(request: HttpRequest, update: IncidentUpdate) -> HttpResponse:
         return HttpResponseRedirect(reverse("admin:incidents_incident_change", args=[update.incident_id]))
     if decision not in (("approve",) if update.publish_at else ("approve", "approve_publish")):
         raise Refused(_("Choose: approve or send back."))
-    update.approve(request.user, comment, seen_hash=seen, typed_count=_typed_count(request))
+    told = [int(one) for one in request.POST.get("seen_runs", "").split(",") if one.isdecimal() and len(one) < 19]
+    update.approve(request.user, comment, seen_hash=seen, typed_count=_typed_count(request), seen_runs=told)
     if update.status == IncidentUpdate.Status.IN_REVIEW:
         names = approvers_in_words(update)
         messages.success(request, _("Approved by you. It waits for approval by %(names)s too.") % {"names": names})
         return HttpResponseRedirect(url("review", update))
     if decision == "approve":
         said = _("Approved. It is not sent yet.")
+        if told and running.that_publish(update):
+            said = _("Approved. The runbook sends it now.")
         if update.goes_by_itself:
             said = _("Approved. It goes out by itself: %(time)s.") % {
                 "time": rendering.moment(update.publish_at, always_day=True)
@@ -261,7 +265,7 @@ def _page(
         "goes_out": maintenance.goes_out(update, user),
         "by_itself": maintenance.will_go(update, user) and last_needed,
         "why_waits": glance.why_waits(update),
-        "published_by": runbook_run.publishes(update) if in_review or approved else [],
+        "published_by": running.that_publish(update) if in_review or approved else [],
         "can_release": approved
         and update.publish_at
         and not (update.released_by_id or glance.why_waits(update))

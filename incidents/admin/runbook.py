@@ -119,7 +119,7 @@ class StepFormSet(forms.BaseInlineFormSet):
     def clean(self) -> None:
         super().clean()
         kept = [one for one in self.forms if self._is_kept(one)]
-        kept.sort(key=lambda one: one.cleaned_data.get("position") or 0)
+        kept.sort(key=lambda one: one.cleaned_data.get("position") or one.instance.position or MOST_STEPS)
         if len(kept) > MOST_STEPS:
             raise forms.ValidationError(_("A runbook has %(n)d steps at most.") % {"n": MOST_STEPS})
         for number, form in enumerate(kept, 1):
@@ -132,9 +132,10 @@ class StepFormSet(forms.BaseInlineFormSet):
                 form.add_error(f"branch{BETWEEN}to", text % {"n": number, "all": len(kept)})
 
     def _is_kept(self, form: forms.ModelForm) -> bool:
-        return bool(
-            form.is_valid() and not form.cleaned_data.get("DELETE") and (form.has_changed() or form.instance.pk)
-        )
+        """Also one with an error: it counts among the steps as whoever writes them sees them."""
+        if form.cleaned_data.get("DELETE"):
+            return False
+        return form.has_changed() or form.instance.pk is not None
 
 
 class StepInline(StackedInline):

@@ -13,7 +13,7 @@ from django.utils.translation import gettext_lazy
 
 from commsportal.admin import ReadOnlyAdmin
 from incidents.errors import Problem, Refused
-from incidents.models import Incident, IncidentUpdate, Runbook, RunbookRun, RunbookStepRun
+from incidents.models import Incident, Runbook, RunbookRun, RunbookStepRun
 from incidents.runbooks import KINDS, running
 from incidents.runbooks.kinds import lines
 
@@ -87,18 +87,6 @@ def cards(incident: Incident, user: Any, operates: bool) -> dict[str, Any]:
         ],
         "runbooks": ready,
     }
-
-
-def publishes(update: IncidentUpdate) -> list[str]:
-    """Names of the runbooks that publish this update as soon as it is approved."""
-    if update.publish_at:
-        return []
-    found = []
-    for run in update.incident.runs.filter(state__in=RunbookRun.LIVE):
-        ahead = [step["kind"] for step in run.steps[run.position :]]
-        if run.update_id in (update.pk, None) and "publish" in ahead:
-            found.append(str(run))
-    return found
 
 
 @admin.register(RunbookRun)

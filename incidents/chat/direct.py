@@ -160,8 +160,10 @@ def _audience(update: IncidentUpdate, reach: Any) -> str:
 
 
 def _buttons(update: IncidentUpdate, notice: StaffNotice, reach: Any, here: bool) -> dict[str, Any]:
+    from incidents.runbooks import running  # which tell staff things through this module
+
     shown = []
-    if here:
+    if here and not running.that_publish(update):  # of which the page tells
         last = approving.missing(update) <= 1
         by_itself = last and update.publish_at and update.may("publish", notice.user)
         then = _("Nothing is sent by this: somebody publishes it afterwards.")

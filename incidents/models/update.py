@@ -299,24 +299,34 @@ class IncidentUpdate(models.Model):
             return self._saved()
 
     def approve(
-        self, by: Any, comment: str = "", seen_hash: str | None = None, typed_count: int | None = None
+        self,
+        by: Any,
+        comment: str = "",
+        seen_hash: str | None = None,
+        typed_count: int | None = None,
+        seen_runs: Iterable[int] = (),
     ) -> "IncidentUpdate":
         """Approve exactly the frozen content. Never by anybody who wrote a word of it, superuser or not.
 
         It is approved once as many people did as the plan asks for; until then it goes on waiting.
         `seen_hash` is the content the approver looked at; `typed_count` the number of people they typed, needed
-        when the audience is empty or unusually large. Raises NotAllowed, WrongState, Refused.
+        when the audience is empty or unusually large; `seen_runs` the keys of the runs of runbooks of which they were
+        told that they publish it then. Raises NotAllowed, WrongState, Refused.
         """
         from incidents import approving
         from incidents.publishing import check_private
+        from incidents.runbooks import running
 
         with transaction.atomic():
+            # A runbook that is started just now waits until this is decided, and publish() locks in this order.
+            Incident.objects.select_for_update(no_key=True).get(pk=self.incident_id)
             me = self._locked()
             me._check_may("approve", by)
             if by.pk in me.writers():
                 raise NotAllowed(_t("You wrote this update, so somebody else must approve it."))
             me._check_status(self.Status.IN_REVIEW)
             me._check_seen(seen_hash)
+            running.check_told(me, seen_runs)
             approving.check_approver(me, by)
             me._check_words()  # time has passed: what was promised may be over by now
             check_private(me)

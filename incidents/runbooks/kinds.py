@@ -189,6 +189,9 @@ class Publish(Kind):
             return done(_("Published."))
         if update.status != Status.APPROVED:
             return waits(_("It is not approved yet."))
+        if update.approved_at and update.approved_at < run.started_at:
+            # Whoever approved it then was told of no runbook, and perhaps held it back on purpose.
+            return waits(_("It was approved before this began: a person has to publish it."))
         people = [run.by, update.approved_by]
         for person in people:
             if person and update.may("publish", person):

@@ -18,7 +18,7 @@ from django.utils.translation import gettext as _
 from channels import queue
 from incidents.clock import holders
 from incidents.errors import NotAllowed, Problem, Refused, WrongState
-from incidents.models import Incident, Role, Runbook, RunbookRun, RunbookStepRun
+from incidents.models import Incident, IncidentUpdate, Role, Runbook, RunbookRun, RunbookStepRun
 from incidents.models.decision import name_of
 
 from . import KINDS
@@ -106,6 +106,25 @@ def act_for(incident: Incident) -> Any:
     """In whose name a run acts that no person caused: the communications manager's, else the incident manager's."""
     people = [one for role in (Role.COMMUNICATIONS_MANAGER, Role.INCIDENT_MANAGER) for one in holders(incident, role)]
     return next(iter(people), None)
+
+
+def that_publish(update: IncidentUpdate) -> list[RunbookRun]:
+    """The runs that publish this update as soon as it is approved, or once they are resumed."""
+    if update.publish_at:
+        return []
+    going = RunbookRun.objects.filter(incident=update.incident_id).exclude(state__in=RunbookRun.OVER)
+    return [
+        one
+        for one in going.order_by("pk")
+        if one.update_id in (update.pk, None) and "publish" in (step["kind"] for step in one.steps[one.position :])
+    ]
+
+
+def check_told(update: IncidentUpdate, told: Iterable[int]) -> None:
+    """Raises WrongState unless whoever approves was told (keys of runs) of every runbook that then publishes."""
+    if untold := [str(one) for one in that_publish(update) if one.pk not in set(told)]:
+        text = _("The runbook “%(name)s” publishes this as soon as it is approved: read the page again, then decide.")
+        raise WrongState(text % {"name": ", ".join(untold)})
 
 
 # ── Walk ────────────────────────────────────────────────────────────────────
@@ -264,6 +283,9 @@ def stop(run: RunbookRun, by: Any, reason: str) -> None:
         me.state, me.finished_at, me.fence = RunbookRun.State.STOPPED, timezone.now(), me.fence + 1
         me.reason = _("Stopped by %(who)s: %(reason)s") % {"who": name_of(by), "reason": reason.strip()[:400]}
         me.save()
+        under_way = me.log.filter(index=me.position)
+        under_way.filter(state=State.WAITING).update(state=State.SKIPPED, note="", by=by, ended_at=me.finished_at)
+        under_way.filter(state=State.DOING).update(state=State.UNKNOWN, by=by)
 
 
 def answer(run: RunbookRun, by: Any, index: int, ticked: Iterable[int], comment: str = "") -> None:

@@ -161,6 +161,13 @@ def test_they_are_shown_in_italian(people):  # noqa: F811
     assert "Runbook pronti" in page
 
 
+def test_a_step_with_an_error_counts_among_the_steps(writer):
+    steps = [{"kind": "wait", "wait__minutes": "soon"}, {"kind": "branch", "branch__to": "9"}, {"kind": "approval"}]
+    answer = writer.post(reverse(ADD), posted(*steps))
+    [formset] = [one.formset for one in answer.context["inline_admin_formsets"]]
+    assert "This is step 2, and there are 3" in str(formset.forms[1].errors["branch__to"])
+
+
 # ── A run ───────────────────────────────────────────────────────────────────
 
 
@@ -252,7 +259,13 @@ def test_whoever_approves_reads_that_a_runbook_publishes(opened, people):  # noq
     url = reverse("admin:incidents_incidentupdate_review", args=[update.pk])
     text = "The runbook “First words” publishes it as soon as it is approved."
     browser = make.client(people["communications_manager"])
-    assert text in browser.get(url).text
+    page = browser.get(url).text
+    assert text in page
+    assert "Approve: the runbook sends it" in page
+    assert f'name="seen_runs" value="{run.pk}"' in page
+    before_it_began = {"decision": "approve", "seen_hash": update.content_hash, "seen_runs": ""}
+    assert browser.post(url, before_it_began).status_code == 409
+    assert type(update).objects.get(pk=update.pk).status == "in_review"
     running.stop(run, people["incident_manager"], "By hand.")
     assert text not in browser.get(url).text
 

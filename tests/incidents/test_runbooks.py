@@ -84,6 +84,11 @@ def told(run: RunbookRun) -> list[tuple[str, str]]:
     return [(one.step["kind"], one.state) for one in run.log.all()]
 
 
+def approve(update: IncidentUpdate, by: User) -> None:
+    """As the page of the review does, which tells of runbooks."""
+    update.approve(by, seen_runs=[one.pk for one in running.that_publish(update)])
+
+
 def walk(run: RunbookRun) -> RunbookRun:
     running.advance(run.pk)
     run.refresh_from_db()
@@ -99,7 +104,7 @@ def test_it_writes_asks_waits_and_publishes_what_was_approved(opened, people):
     assert told(run) == [("draft", "done"), ("approval", "waiting")]
     assert (run.state, update.status) == (State.WAITING, "in_review")
     assert "Marta" in run.log.last().note
-    update.approve(people["communications_manager"])
+    approve(update, people["communications_manager"])
     walk(run)
     update.refresh_from_db()
     assert (run.state, update.status, update.published_by) == (State.DONE, "published", people["incident_manager"])
@@ -130,7 +135,7 @@ def test_words_that_are_changed_after_the_approval_wait_for_another(opened, peop
     run = walk(opened(*SPEAK))
     update = run.incident.updates.get()
     running.pause(run, people["incident_manager"])
-    update.approve(people["communications_manager"])
+    approve(update, people["communications_manager"])
     update = update.edit(people["incident_manager"], update.version, {"en": {"impact": "Nobody can pay."}})
     running.resume(run, people["incident_manager"])
     walk(run)
@@ -147,7 +152,7 @@ def test_a_draft_that_was_sent_back_is_not_asked_for_again_by_itself(opened, peo
     assert IncidentUpdate.objects.get().status == "draft"
     assert update.decisions.filter(verb=Decision.Verb.SUBMIT).count() == 1
     IncidentUpdate.objects.get().submit(people["incident_manager"])
-    IncidentUpdate.objects.get().approve(people["communications_manager"])
+    approve(IncidentUpdate.objects.get(), people["communications_manager"])
     assert walk(run).state == State.DONE
 
 
@@ -170,17 +175,47 @@ def test_it_publishes_in_the_name_of_the_approver_where_its_own_person_may_not(p
     walk(run)
     update = incident.updates.first()
     assert update.author == people["support_lead"]
-    update.approve(people["communications_manager"])
+    approve(update, people["communications_manager"])
     walk(run)
     update.refresh_from_db()
     assert (update.status, update.published_by) == ("published", people["communications_manager"])
+
+
+def test_whoever_approves_must_have_been_told_that_a_runbook_publishes(opened, people):
+    run = walk(opened(*SPEAK))
+    update = run.incident.updates.get()
+    for told in ((), [run.pk + 1]):
+        with pytest.raises(WrongState, match="The runbook “First words” publishes this as soon as it is approved"):
+            update.approve(people["communications_manager"], seen_runs=told)
+    running.pause(run, people["incident_manager"])  # whoever resumes it would send
+    with pytest.raises(WrongState):
+        update.approve(people["communications_manager"])
+    running.stop(run, people["incident_manager"], "By hand.")
+    update.approve(people["communications_manager"])
+    assert walk(run).state == State.STOPPED
+    assert not Dispatch.objects.exists()
+
+
+def test_what_was_approved_before_it_began_is_for_a_person_to_publish(people):
+    make.recipients(2)
+    make.scenario()
+    make.plan(make.channel(name="Email"), people=list(people.items()))
+    one = runbook(*SPEAK)
+    incident = make.incident(people["incident_manager"])
+    held = incident.updates.get().submit(people["incident_manager"]).approve(people["communications_manager"])
+    run = walk(running.start(incident, one, people["incident_manager"]))
+    assert told(run)[-1] == ("publish", "waiting")
+    assert "a person has to publish it" in run.log.last().note
+    assert not Dispatch.objects.exists()
+    held.publish(people["incident_manager"])
+    assert walk(run).state == State.DONE
 
 
 def test_an_approval_wakes_it(opened, people, monkeypatch):
     run = walk(opened(*SPEAK))
     woken = []
     monkeypatch.setattr("channels.queue.enqueue", lambda task, *args: woken.append((task, *args)))
-    run.incident.updates.get().approve(people["communications_manager"])
+    approve(run.incident.updates.get(), people["communications_manager"])
     assert ("incidents.tasks.run_runbook", run.pk) in woken
 
 
@@ -358,7 +393,7 @@ def test_stopped_is_for_good(opened, people):
     run = walk(opened({"kind": "wait", "minutes": 5}, TEXT))
     running.stop(run, people["incident_manager"], "False alarm.")
     walk(run)
-    assert (run.state, run.log.count()) == (State.STOPPED, 1)
+    assert (run.state, told(run)) == (State.STOPPED, [("wait", "skipped")])
     for verb in (running.pause, running.resume):
         with pytest.raises(WrongState):
             verb(run, people["incident_manager"])
@@ -415,7 +450,7 @@ def test_killed_at_every_step_it_is_resumed_and_does_each_step_once(opened, peop
         run.refresh_from_db()
         update = run.incident.updates.get()
         if update.status == "in_review":
-            update.approve(people["communications_manager"])
+            approve(update, people["communications_manager"])
         if run.position == 8 and run.state == State.WAITING:
             running.answer(run, people["support_lead"], 8, [0])
     assert deaths == [at]

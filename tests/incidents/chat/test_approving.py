@@ -20,8 +20,10 @@ from incidents.models import (
     StaffContact,
     StaffNotice,
 )
+from incidents.runbooks import running
 from tests import make
 from tests.fakes.slack_api import Lost, buttons, texts
+from tests.incidents.test_runbooks import SPEAK, runbook
 
 pytestmark = pytest.mark.django_db
 Status, Outcome = IncidentUpdate.Status, StaffNotice.Outcome
@@ -156,6 +158,14 @@ def test_an_audience_that_must_be_typed_is_approved_on_the_page(fake, people, dr
     assert "Type the number to confirm" in texts(message)
 
 
+def test_what_a_runbook_then_publishes_is_approved_on_the_page_which_says_so(fake, people, draft):
+    running.start(draft.incident, runbook(*SPEAK), draft.author)
+    draft.submit(draft.author)
+    telling_staff.send_waiting()
+    [message] = messages(fake, people["anna"])
+    assert list(buttons(message)) == ["send_back", "open"]
+
+
 def test_who_may_not_approve_any_more_does_not_get_the_words(fake, people, draft):
     draft.submit(draft.author)
     people["anna"].groups.clear()
@@ -184,6 +194,14 @@ def test_a_click_approves_exactly_what_was_shown(fake, chat, people, asked):
     assert "Approved by Anna." in texts(message)
     assert list(buttons(message)) == ["open"]
     assert asked.published_at is None
+
+
+def test_a_click_approves_nothing_that_a_runbook_would_publish_since(fake, chat, people, asked):
+    click = button(fake, people["anna"])
+    running.start(asked.incident, runbook(*SPEAK), asked.author)
+    chat.clicks(member(people["anna"]), click)
+    assert state(asked) == Status.IN_REVIEW
+    assert "publishes this as soon as it is approved" in chat.answer()
 
 
 def test_the_same_click_twice_approves_once(fake, chat, people, asked):
