@@ -30,6 +30,7 @@ from incidents.runbooks import KINDS, running
 from tests import make
 from tests.fakes.automation import FakeAutomation
 from tests.fakes.aws import ACCESS_KEY, SECRET_KEY, Drop, Fault, Hang, fake_aws
+from tests.incidents.test_runbooks import approve
 
 pytestmark = pytest.mark.django_db
 REGION = "eu-south-1"
@@ -446,7 +447,7 @@ def test_both_halves_go_step_by_step_and_the_portal_approves_and_publishes(aws, 
     assert told(execution) == [("step_01_draft", "Success"), ("step_02_approval", "Waiting")]
     update = incident.updates.first()
     assert update.status == "in_review"
-    update.approve(marta)
+    approve(update, marta)
     go_on(execution)
     update.refresh_from_db()
     assert (execution.status, update.status, execution.run.state) == ("Success", "published", "done")
@@ -671,7 +672,7 @@ def test_a_signal_given_in_aws_is_recorded_and_publishes_nothing(aws, marta, ask
     update = IncidentUpdate.objects.exclude(status="withdrawn").get()
     assert (update.status, Dispatch.objects.count()) == ("in_review", 0)
     assert asked.run.log.last().step["kind"] == "approval"
-    update.approve(marta)
+    approve(update, marta)
     go_on(asked)
     update.refresh_from_db()
     assert (update.status, asked.status) == ("published", "Success")
@@ -695,13 +696,13 @@ def test_an_approval_that_was_skipped_in_the_portal_approves_nothing_in_aws(aws,
 
 
 def test_a_signal_is_sent_once(aws, marta, asked):
-    asked.incident.updates.first().approve(marta)
+    approve(asked.incident.updates.first(), marta)
     go_on(asked, rounds=12)
     assert [one["SignalType"] for one in aws.aws.params("SendAutomationSignal")].count("Approve") == 1
 
 
 def test_a_signal_whose_answer_got_lost_is_not_sent_again(aws, marta, asked):
-    asked.incident.updates.first().approve(marta)
+    approve(asked.incident.updates.first(), marta)
     aws.lost.add("SendAutomationSignal")
     go_on(asked)
     assert [one["SignalType"] for one in aws.aws.params("SendAutomationSignal")].count("Approve") == 1
@@ -719,7 +720,7 @@ def test_a_signal_whose_answer_got_lost_is_not_sent_again(aws, marta, asked):
     ],
 )
 def test_a_signal_that_did_not_arrive_is_sent_again(aws, marta, asked, fault):
-    asked.incident.updates.first().approve(marta)
+    approve(asked.incident.updates.first(), marta)
     aws.aws.script("SendAutomationSignal", fault)
     go_on(asked, rounds=12)
     assert [one["SignalType"] for one in aws.aws.params("SendAutomationSignal")].count("Approve") == 2
@@ -777,7 +778,7 @@ def test_killed_at_any_call_it_goes_on_and_nothing_is_done_twice(
         tasks.sweep_runbooks()
         update = incident.updates.exclude(status="withdrawn").first()
         if update and update.status == "in_review":
-            update.approve(marta)
+            approve(update, marta)
     execution.refresh_from_db()
     assert deaths == [operation]
     assert (execution.status, execution.run.state, len(aws.executions)) == ("Success", "done", 1)
@@ -791,7 +792,7 @@ def test_killed_at_any_call_it_goes_on_and_nothing_is_done_twice(
 
 
 def test_what_aws_refuses_is_told_and_sent_when_a_person_says_so(aws, anna, marta, asked):
-    asked.incident.updates.first().approve(marta)
+    approve(asked.incident.updates.first(), marta)
     aws.aws.script("SendAutomationSignal", Fault("AccessDeniedException", "not an approver"))
     go_on(asked)
     assert signals(asked)[-1] == ("step_02_approval", "Approve", "portal", "failed")
@@ -831,7 +832,7 @@ def test_nothing_is_called_within_a_transaction(aws, marta, asked, monkeypatch):
 
     monkeypatch.setattr(automation, "_ssm", watched)
     depth = len(connection.savepoint_ids)
-    asked.incident.updates.first().approve(marta)
+    approve(asked.incident.updates.first(), marta)
     go_on(asked)
     assert set(depths) == {depth}
     assert RunbookRun.objects.get().state == "done"
