@@ -9,13 +9,16 @@ from django.contrib.admin.models import CHANGE, LogEntry
 from django.contrib.admin.options import IncorrectLookupParameters
 from django.contrib.contenttypes.models import ContentType
 from django.core.exceptions import PermissionDenied
+from django.db.models import Q
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect, StreamingHttpResponse
 from django.shortcuts import render
 from django.urls import URLPattern, path
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
-from unfold.decorators import action
+from unfold.admin import TabularInline
+from unfold.decorators import action, display
+from unfold.widgets import UnfoldAdminSelectWidget
 
 from channels import erasing, own_secrets
 from channels.admin import RecipientAdmin
@@ -23,7 +26,15 @@ from channels.models import Delivery, Medium, Recipient, Suppression
 from channels.reasons import explain
 from incidents import subscriber_export, subscriber_import
 from incidents.errors import Problem
-from incidents.models import Incident, IncidentUpdate, SubscriberImport, SubscriptionRequest
+from incidents.models import (
+    Component,
+    ComponentGroup,
+    Incident,
+    IncidentUpdate,
+    SubscriberImport,
+    Subscription,
+    SubscriptionRequest,
+)
 from incidents.subscriber_file import MAX_BYTES, OURS, BadFile
 
 from . import glance
@@ -60,6 +71,118 @@ class UploadForm(forms.Form):
         return on
 
 
+def _about(one: Subscription) -> str:
+    """What a subscription is about, as the choice is named; empty: everything."""
+    if one.group_id:
+        return f"group-{one.group_id}"
+    return f"component-{one.component_id}" if one.component_id else ""
+
+
+class SubscriptionForm(forms.ModelForm):
+    """One choice for everything, a group or a component, so that nobody can name two at once."""
+
+    about = forms.ChoiceField(
+        label=gettext_lazy("hears of"),
+        required=False,
+        widget=UnfoldAdminSelectWidget,
+        error_messages={
+            "invalid_choice": gettext_lazy("“%(value)s” is not here any more, or not yours to see. Choose another.")
+        },
+    )
+
+    class Meta:
+        model = Subscription
+        fields = ["least_severity", "maintenance"]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.initial["about"] = _about(self.instance)
+        # What a row is about stays: who wants another removes it and adds one. So no two rows can change places.
+        self.fields["about"].disabled = self.instance.pk is not None
+
+    def has_changed(self) -> bool:
+        # A row that is there is meant: the one that is ready for a new recipient says "everything" as it stands.
+        return self.instance.pk is None or super().has_changed()
+
+    def clean(self) -> dict[str, Any]:
+        data = super().clean() or self.cleaned_data
+        kind, _dash, pk = data.get("about", "").partition("-")
+        for name in ("group", "component"):
+            setattr(self.instance, f"{name}_id", int(pk) if kind == name else None)
+        return data
+
+
+class SubscriptionFormSet(forms.BaseInlineFormSet):
+    """Each component, each group and everything at most once."""
+
+    def clean(self) -> None:
+        super().clean()
+        shown = [form.instance.pk for form in self.initial_forms]
+        # Such as one that an import added while this page stood open.
+        others = Subscription.objects.filter(recipient=self.instance.pk).exclude(pk__in=shown)
+        seen = {_about(one) for one in others}
+        for form in self.forms:
+            about = getattr(form, "cleaned_data", {}).get("about")
+            if about is None or form in self.deleted_forms:
+                continue
+            if about in seen:
+                form.add_error("about", _("This is here twice: remove one of the two."))
+            seen.add(about)
+
+    def add_fields(self, form: Any, index: int | None) -> None:
+        super().add_fields(form, index)
+        form.fields["about"].choices = self.choices  # type: ignore[attr-defined]
+
+
+class SubscriptionInline(TabularInline):
+    """What they hear of, changed by whoever may change the person."""
+
+    model = Subscription
+    form = SubscriptionForm
+    formset = SubscriptionFormSet
+    fields = ["about", "least_severity", "maintenance"]
+    verbose_name = gettext_lazy("subscription")
+    verbose_name_plural = gettext_lazy("What they hear of (without a row: nothing)")
+    hide_title = True
+
+    @display(description=gettext_lazy("hears of"))
+    def about(self, one: Subscription) -> str:
+        """For those who may only look."""
+        return str(one.component or one.group or _("everything"))
+
+    def get_queryset(self, request: HttpRequest) -> Any:
+        seen = Component.objects.for_user(request.user).values("pk")
+        return (
+            super()
+            .get_queryset(request)
+            .filter(Q(component=None) | Q(component__in=seen))
+            .select_related("component", "group")
+            .order_by("pk")
+        )
+
+    def get_extra(self, request: HttpRequest, obj: Any = None, **kwargs: Any) -> int:
+        return 0 if obj else 1
+
+    def get_formset(self, request: HttpRequest, obj: Any = None, **kwargs: Any) -> Any:
+        made = super().get_formset(request, obj, **kwargs)
+        groups = [(f"group-{one.pk}", one.name) for one in ComponentGroup.objects.all()]
+        components = [(f"component-{one.pk}", one.name) for one in Component.objects.for_user(request.user)]
+        made.choices = [("", _("everything")), (_("Groups"), groups), (_("Components"), components)]
+        return made
+
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return request.user.has_perm("channels.view_recipient") or self.has_change_permission(request, obj)
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return request.user.has_perm(f"channels.{'change' if obj else 'add'}_recipient")
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return request.user.has_perm("channels.change_recipient")
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return self.has_change_permission(request, obj)
+
+
 admin.site.unregister(Recipient)
 
 
@@ -69,6 +192,7 @@ class SubscriberAdmin(RecipientAdmin):
 
     actions_list = ["import_button", "export_button"]
     actions_detail = ["erase_button"]
+    inlines = [SubscriptionInline]
     change_form_after_template = "admin/channels/recipient/history.html"
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
@@ -263,7 +387,6 @@ def history(person: Recipient, reader: Any) -> dict[str, Any]:
     ).first()
     return {
         "sent": [_line(one, about) for one in sent],
-        "subscriptions": person.subscriptions.select_related("component", "group").order_by("pk"),
         "asked": asked,
         "lifted": _lifted(asked),
         "signing": _signing(person),

@@ -414,6 +414,8 @@ def recipient_form(**changes):
         "time_zone": "Europe/Rome",
         "attributes": "{}",
         "consent_source": "",
+        "subscriptions-TOTAL_FORMS": "0",
+        "subscriptions-INITIAL_FORMS": "0",
     } | changes
 
 

@@ -3,13 +3,15 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import time_machine
 from django.contrib.admin.models import LogEntry
+from django.contrib.auth.models import Permission
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.utils import timezone
+from guardian.shortcuts import assign_perm
 
 from channels import own_secrets
 from channels.models import Delivery, Recipient, Suppression
-from incidents import roles
-from incidents.models import SubscriberImport
+from incidents import publishing, roles
+from incidents.models import ComponentGroup, SubscriberImport
 from tests import make
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("world")]
@@ -130,7 +132,7 @@ def test_a_recipients_page_tells_what_was_sent_and_why_it_stopped(giulia, told, 
     giulia.get(f"{LIST}{told.pk}/change/")
     with django_assert_num_queries(QUERIES):
         page = words(giulia.get(f"{LIST}{told.pk}/change/"))
-    for text in ("Cards fail", "Mail is late", "The address does not exist", "all components", "Stopped"):
+    for text in ("Cards fail", "Mail is late", "The address does not exist", "everything", "Stopped"):
         assert text in page
     for number in range(3):
         make.published(make.incident(title=f"More {number}").updates.get())
@@ -140,7 +142,7 @@ def test_a_recipients_page_tells_what_was_sent_and_why_it_stopped(giulia, told, 
         giulia.get(f"{LIST}{told.pk}/change/")
 
 
-QUERIES = 21
+QUERIES = 23
 
 
 def test_staff_see_whether_a_webhook_has_a_secret_of_its_own_and_never_the_secret(giulia, django_assert_num_queries):
@@ -148,7 +150,7 @@ def test_staff_see_whether_a_webhook_has_a_secret_of_its_own_and_never_the_secre
     hook = Recipient.objects.create(medium="webhook", address=at, confirmed_at=timezone.now())
     here = f"{LIST}{hook.pk}/change/"
     giulia.get(here)
-    with django_assert_num_queries(20):  # one of them for the secrets, which the form does not load
+    with django_assert_num_queries(22):  # one of them for the secrets, which the form does not load
         assert "The channel's, as for all webhooks" in giulia.get(here).content.decode()
     with time_machine.travel(datetime(2026, 3, 5, 13, 0, tzinfo=UTC), tick=False):
         hook.renew_secret()
@@ -194,3 +196,108 @@ def test_who_may_not_change_recipients_neither_imports_nor_exports_nor_erases():
     for url in ("import/", "export/", f"{person.pk}/erase/"):
         assert [lead.get(LIST + url).status_code, lead.post(LIST + url).status_code] == [403, 403], url
     assert Recipient.objects.filter(pk=person.pk).exists()
+
+
+# ── What they hear of ──
+
+PERSON = {
+    "medium": "email",
+    "address": "b@example.com",
+    "name": "",
+    "locale": "en",
+    "time_zone": "UTC",
+    "confirmed_at_0": "2025-03-01",
+    "confirmed_at_1": "10:00",
+    "consent_source": "contract",
+    "attributes": "{}",
+}
+
+
+def rows(*chosen, initial=0):
+    """The inline's part of the form: (pk or "", about, more fields) for each row."""
+    data = {"subscriptions-TOTAL_FORMS": len(chosen), "subscriptions-INITIAL_FORMS": initial}
+    for n, (pk, about, more) in enumerate(chosen):
+        row = {"id": pk, "about": about, "least_severity": "sev4", "maintenance": "on"} | more
+        data |= {f"subscriptions-{n}-{name}": value for name, value in row.items()}
+    return data
+
+
+def heard(person) -> list:
+    return list(person.subscriptions.order_by("pk").values_list("component", "group", "least_severity", "maintenance"))
+
+
+def test_who_is_added_by_hand_hears_of_everything_unless_somebody_chooses(giulia):
+    page = giulia.get(f"{LIST}add/")
+    assert "What they hear of" in words(page)
+    formset = page.context["inline_admin_formsets"][0].formset
+    assert formset.total_form_count() == 1
+    assert formset.forms[0].initial["about"] == ""
+    done = giulia.post(f"{LIST}add/", PERSON | rows(("", "", {})))
+    assert done.status_code == 302, words(done)
+    assert heard(Recipient.objects.get()) == [(None, None, "sev4", True)]
+    update = make.incident().updates.get()
+    found = publishing.subscribers(publishing.choice(update, []))
+    assert list(found.values_list("address", flat=True)) == ["b@example.com"]
+
+
+def test_a_component_and_a_group_are_chosen_and_removed(giulia):
+    component = make.component()
+    group = ComponentGroup.objects.create(name="Cards of all kinds")
+    chosen = rows(("", f"component-{component.pk}", {"least_severity": "sev2"}), ("", f"group-{group.pk}", {}))
+    assert giulia.post(f"{LIST}add/", PERSON | chosen).status_code == 302
+    person = Recipient.objects.get()
+    assert heard(person) == [(component.pk, None, "sev2", True), (None, group.pk, "sev4", True)]
+    one, two = person.subscriptions.order_by("pk")
+    # What is posted for a row that stands does not change what it is about.
+    data = rows((one.pk, f"group-{group.pk}", {}), (two.pk, "", {"DELETE": "on"}), ("", "", {}), initial=2)
+    done = giulia.post(f"{LIST}{person.pk}/change/", PERSON | data)
+    assert done.status_code == 302, words(done)
+    assert heard(person) == [(component.pk, None, "sev4", True), (None, None, "sev4", True)]
+
+
+@pytest.mark.parametrize("about", ["component-999999", "group-1x", "nonsense", "component-"])
+def test_what_is_not_there_is_named_and_nothing_is_saved(giulia, about):
+    done = giulia.post(f"{LIST}add/", PERSON | rows(("", about, {})))
+    assert done.status_code == 200
+    assert "not here any more" in words(done)
+    assert not Recipient.objects.exists()
+
+
+def test_the_same_is_not_chosen_twice_not_even_beside_an_import(giulia):
+    done = giulia.post(f"{LIST}add/", PERSON | rows(("", "", {}), ("", "", {})))
+    assert "This is here twice" in words(done)
+    assert not Recipient.objects.exists()
+    person = Recipient.objects.create(medium="email", address="c@example.com", confirmed_at=timezone.now())
+    person.subscriptions.create()  # to everything, and the page below does not know of it
+    done = giulia.post(f"{LIST}{person.pk}/change/", PERSON | {"address": "c@example.com"} | rows(("", "", {})))
+    assert "This is here twice" in words(done)
+    assert person.subscriptions.count() == 1
+
+
+def test_a_component_that_is_not_theirs_is_neither_shown_nor_taken(client):
+    mine, other = make.component("Mine"), make.component("Not mine")
+    carlo = make.user(roles.COMMUNICATIONS_MANAGERS, username="carlo")
+    assign_perm("incidents.operate_component", carlo, mine)
+    client.force_login(carlo)
+    person = Recipient.objects.create(medium="email", address="d@example.com", confirmed_at=timezone.now())
+    person.subscriptions.create(component=other)
+    here = f"{LIST}{person.pk}/change/"
+    formset = client.get(here).context["inline_admin_formsets"][0].formset
+    assert formset.initial_form_count() == 0
+    assert "Not mine" not in str(formset.empty_form)
+    done = client.post(here, PERSON | {"address": "d@example.com"} | rows(("", f"component-{other.pk}", {})))
+    assert "not here any more" in words(done)
+    assert client.post(here, PERSON | {"address": "d@example.com"} | rows()).status_code == 302
+    assert heard(person) == [(other.pk, None, "sev4", True)]
+
+
+def test_who_may_only_look_reads_what_they_hear_of(client):
+    person = Recipient.objects.create(medium="email", address="d@example.com", confirmed_at=timezone.now())
+    person.subscriptions.create(group=ComponentGroup.objects.create(name="Cards of all kinds"))
+    elena = make.user(roles.MANAGERS, roles.ALL_COMPONENTS, username="elena")
+    elena.user_permissions.add(Permission.objects.get(codename="view_recipient"))
+    client.force_login(elena)
+    page = words(client.get(f"{LIST}{person.pk}/change/"))
+    assert "Cards of all kinds" in page
+    assert "subscriptions-TOTAL_FORMS" not in page or 'name="subscriptions-0-about"' not in page
+    assert client.post(f"{LIST}{person.pk}/change/", PERSON | rows(("", "", {}))).status_code == 403
