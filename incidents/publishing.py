@@ -293,17 +293,25 @@ class Reach:
         """People who get a message of their own; a public post reaches whoever reads it and is not counted."""
         return sum(n for channel, _locale, n in self.rows if not channel.get_provider().capabilities.broadcast)
 
-    def warning(self) -> str:
-        """Why the number must be typed to confirm; empty if it need not."""
+    def nobody(self) -> str:
+        """Why nobody would be told; empty if somebody is, or if nobody is meant to be."""
         if not self.update.notify:
             return ""
         able = [channel.get_provider().capabilities for channel, _locale, _n in self.rows if not channel.is_page]
         # That no ticket is linked is no surprise, as long as the public hears of it.
         personal = [can for can in able if not can.broadcast and can.medium != Medium.TICKET]
-        if self.total == 0 and (personal or not any(can.broadcast for can in able)):
-            if not self.update.channels.exists():
-                return _("Nobody would receive this: no channel is chosen. Type 0 to confirm that this is meant.")
-            return _("Nobody would receive this: no subscriber matches. Type 0 to confirm that this is meant.")
+        if self.total or (not personal and any(can.broadcast for can in able)):
+            return ""
+        if not self.rows:
+            return _("Nobody would receive this: no channel is chosen that sends.")
+        return _("Nobody would receive this: no subscriber matches.")
+
+    def warning(self) -> str:
+        """Why the number must be typed to confirm; empty if it need not."""
+        if not self.update.notify:
+            return ""
+        if nobody := self.nobody():
+            return nobody + " " + _("Type 0 to confirm that this is meant.")
         last = (
             IncidentUpdate.objects.filter(status="published", notify=True, imported=False, approved_count__gt=0)
             .order_by("-published_at")

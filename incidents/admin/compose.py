@@ -252,6 +252,7 @@ def context(update: IncidentUpdate, form: ComposeForm) -> dict[str, Any]:
     """Everything that follows from what is typed: previews, findings, counters, audience, differences."""
     twin, renditions, channels = form.typed()
     found = check(twin, renditions, channels)
+    reach = preview.reach_of_draft(twin, renditions, channels, form.typed_segments())
     drafts = {r.locale: rendering.draft_words(twin, r.locale) for r in renditions}
     return {
         "update": update,
@@ -261,9 +262,8 @@ def context(update: IncidentUpdate, form: ComposeForm) -> dict[str, Any]:
         "scenarios": _scenarios(update),
         "languages": _languages(form, twin, renditions, channels, found, drafts),
         "limits": preview.limits(channels if twin.notify else []),
-        "audience": preview.audience_in_words(
-            preview.reach_of_draft(twin, renditions, channels, form.typed_segments())
-        ),
+        "audience": preview.audience_in_words(reach),
+        "nobody": reach.nobody(),
         "facts": {field: [f for f in found if f.field == field and not f.locale] for field in FACTS},
         "general": [f for f in found if not f.locale and not f.field],
         "findings": found,

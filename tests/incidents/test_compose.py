@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
+from django.core.cache import cache
 from django.urls import reverse
 from django.utils import timezone
 from guardian.shortcuts import assign_perm
 
+from channels.models import Recipient
 from incidents import declaring, roles
 from incidents.forms import ComposeForm
 from incidents.models import IncidentUpdate, Rendition
@@ -78,6 +80,18 @@ def test_it_shows_the_words_the_findings_and_every_reader(author, update):
     assert "outage" in html
     assert "5 people" in html
     assert "Europe/Rome" in html
+
+
+def test_that_nobody_would_be_told_stands_beside_what_the_checker_says(author, update):
+    said = "Nobody would receive this: no subscriber matches."
+    page = make.client(author).get(url(update)).content.decode()
+    assert "Nobody would receive this" not in page
+    cache.clear()
+    Recipient.objects.update(confirmed_at=None)
+    page = make.client(author).get(url(update)).content.decode()
+    assert said in page
+    assert "nothing to improve" not in page
+    assert update.reach().warning() == f"{said} Type 0 to confirm that this is meant."
 
 
 def test_the_number_of_queries_does_not_grow_with_what_there_is(author, update, django_assert_max_num_queries):
