@@ -37,6 +37,7 @@ class Capabilities:
     idempotent: bool = False  # the receiver drops a repeated Addressee.key
     many_servers: bool = False  # each address is a server of its own: a silent one says nothing of the others
     receipts: bool = False  # tells later what was delivered
+    local: bool = False  # writes on this server alone and reaches nobody: for trials
     counted: bool = False  # its readers' browsers say that they showed it (channels.counting); refs are keys of notices
     ticket_pattern: str = ""  # tickets: what their ids look like, as a regular expression
     ticket_example: str = ""  # tickets: how one is written

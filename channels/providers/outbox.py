@@ -24,7 +24,7 @@ class OutboxForm(forms.Form):
 
 class OutboxEmail(Provider):
     label = _("Local outbox: email")
-    capabilities = Capabilities(form="email", medium="email", max_batch=100, idempotent=True)
+    capabilities = Capabilities(form="email", medium="email", max_batch=100, idempotent=True, local=True)
     config_form = OutboxForm
 
     def send(self, message: Message, recipients: Sequence[Addressee]) -> list[Outcome]:
@@ -56,11 +56,11 @@ class OutboxEmail(Provider):
 
 class OutboxSMS(OutboxEmail):
     label = _("Local outbox: SMS")
-    capabilities = Capabilities(form="sms", medium="sms", max_batch=100, idempotent=True, max_segments=3)
+    capabilities = Capabilities(form="sms", medium="sms", max_batch=100, idempotent=True, max_segments=3, local=True)
 
 
 class OutboxPost(OutboxEmail):
     label = _("Local outbox: social post")
     capabilities = Capabilities(
-        form="post", medium="broadcast", broadcast=True, idempotent=True, max_weight=280, pictures=True
+        form="post", medium="broadcast", broadcast=True, idempotent=True, max_weight=280, pictures=True, local=True
     )

@@ -110,8 +110,12 @@ class Look:
         """In a sentence, how grave it is, and what a customer would notice."""
         name, health = {"channel": channel.name}, channel.health
         nothing = _("nothing goes out by %(channel)s") % name
-        if self.known.can[channel.pk] is None:
+        can = self.known.can[channel.pk]
+        if can is None:
             return _("%(channel)s cannot send: its provider is not installed.") % name, Weight.HOLE, nothing
+        if can.local and not settings.PORTAL_DEMO:
+            said = _("%(channel)s writes into a folder of this server and reaches nobody.")
+            return said % name, Weight.HOLE, nothing
         if health == "untested":
             return _("%(channel)s is off: no test of it has succeeded.") % name, Weight.HOLE, nothing
         if health == "off":

@@ -39,6 +39,12 @@ SLUG, UPKEEP = "payments-failing", "planned-maintenance"
 PAGE = "admin:incidents_communicationplan_coverage"
 
 
+@pytest.fixture(autouse=True)
+def _demo(settings) -> None:
+    """Outside a demo, the local outbox that these tests send by is a hole itself."""
+    settings.PORTAL_DEMO = True
+
+
 @pytest.fixture(scope="module")
 def world(shared_world) -> None:
     """One plan without a hole: words, channels, readers, and two people for each role."""
@@ -228,6 +234,13 @@ def test_a_channel_that_would_not_send_is_a_hole(state, said):
     assert {c.channel.name for c in found.plans[0].cells if c.troubles} == {"Texts"}
     assert found.score == 66
     assert "by Texts" in found.headline(Component.objects.all())
+
+
+def test_outside_a_demo_a_channel_that_reaches_nobody_is_a_hole(settings):
+    settings.PORTAL_DEMO = False
+    assert any("reaches nobody" in one.sentence for one in coverage.check().holes)
+    settings.PORTAL_DEMO = True
+    assert not any("reaches nobody" in one.sentence for one in coverage.check().findings)
 
 
 def test_how_long_a_test_speaks_for_a_channel_can_be_set(settings):
