@@ -127,6 +127,10 @@ class ComponentAdmin(PortalModelAdmin):
     inlines = [ComponentPeople, ComponentTeams]
     ordering = ["group__position", "position", "name"]  # counting people would drop the model's own
 
+    def get_fields(self, request: HttpRequest, obj: Component | None = None) -> list[str]:
+        # Asked only where there is something that could be revealed.
+        return [one for one in self.fields if one != "reveal" or (obj and obj.private)]
+
     def get_queryset(self, request: HttpRequest) -> QuerySet[Component]:
         grants = Count("componentuserobjectpermission__user", distinct=True)
         return super().get_queryset(request).select_related("group").annotate(people=grants)

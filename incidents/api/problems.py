@@ -36,6 +36,8 @@ FIXES = {
     "dict_type": "Write an object.",
     "list_type": "Write a list.",
 }
+# What pydantic says too much like a program.
+MESSAGES = {"extra_forbidden": "There is no such field.", "missing": "It is needed."}
 
 
 @dataclass(frozen=True)
@@ -133,7 +135,8 @@ def _wrong(one: dict[str, Any]) -> Wrong:
     names = [str(part) for part in (inner[1:] if place == "body" else inner)]
     fix = (one.get("ctx") or {}).get("fix") or FIXES.get(one["type"]) or f"{one['msg']}."
     value = "" if one["type"] == "missing" else shown(one.get("input"))
-    return Wrong(str(place), ".".join(names), value, one["msg"], fix)
+    message = MESSAGES.get(one["type"], one["msg"])
+    return Wrong(str(place), ".".join(names), value, message, fix)
 
 
 def http_error(_request: HttpRequest, error: HttpError) -> HttpResponse:

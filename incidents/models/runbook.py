@@ -8,6 +8,7 @@ from django.db import models
 from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import pgettext_lazy
 
 from .incident import Incident
 from .update import IncidentUpdate
@@ -87,7 +88,7 @@ class RunbookRun(models.Model):
         WAITING = "waiting", _("Waiting")
         PAUSED = "paused", _("Paused")
         DONE = "done", _("Done")
-        STOPPED = "stopped", _("Stopped")
+        STOPPED = "stopped", pgettext_lazy("runbook", "Stopped")
 
     LIVE = (State.RUNNING, State.WAITING)
     OVER = (State.DONE, State.STOPPED)

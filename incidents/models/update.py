@@ -569,7 +569,7 @@ class IncidentUpdate(models.Model):
         if version != self.version:
             last = self.decisions.select_related("by").order_by("-id").first()
             raise WrongState(
-                _t("%(who)s changed this update at %(when)s. Your text is kept below: compare, then save again.")
+                _t("%(who)s changed this update at %(when)s: compare it with what you wrote, then save again.")
                 % {"who": name_of(last and last.by), "when": moment(self.updated_at, "H:i:s")}
             )
 

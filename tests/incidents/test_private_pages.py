@@ -354,6 +354,8 @@ def test_the_past_of_a_private_component_is_not_revealed_in_passing(cluster, pag
     for prefix in ("componentuserobjectpermission", "componentgroupobjectpermission"):
         for model in (f"{prefix}_set", prefix):
             form |= {f"{model}-TOTAL_FORMS": 0, f"{model}-INITIAL_FORMS": 0}
+    assert "Show its past" in admin.get(here).content.decode()
+    assert "Show its past" not in admin.get("/admin/incidents/component/add/").content.decode()
     refused = admin.post(here, form).content.decode()
     assert "1 incident of this component would be shown to everybody" in refused
     assert Component.objects.get(pk=cluster.pk).private
