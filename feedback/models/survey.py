@@ -1,4 +1,4 @@
-"""What customers tell us back, and what managers read."""
+"""What customers answer when they are asked how it was."""
 
 from typing import Any
 
@@ -68,13 +68,3 @@ class SurveyAnswer(models.Model):
     def scores(self) -> list[tuple[str, int]]:
         """Question and score, in the order they were asked."""
         return [(str(question), getattr(self, name)) for name, question in QUESTIONS.items()]
-
-
-class Report(Incident):
-    """An incident as a manager reads it: no rows of its own, but an address and a permission in the admin."""
-
-    class Meta:
-        proxy = True
-        verbose_name = _("report")
-        verbose_name_plural = _("reports")
-        default_permissions = ("view",)
