@@ -1,11 +1,12 @@
-"""How far a dispatch is: counted from batches and deliveries, never stored."""
+"""How far a dispatch is: from its batches and the tally of its deliveries."""
 
 from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
-from django.db.models import Count, F, Max, QuerySet, Sum
+from django.db.models import F, QuerySet, Sum
 
+from . import tally
 from .models import Batch, Delivery, Dispatch
 
 
@@ -48,17 +49,12 @@ def progress_of(dispatches: QuerySet[Dispatch]) -> list[Progress]:
     counts: dict[int, Counter[str]] = {k: Counter() for k in keys}
     reasons: dict[int, Counter[tuple[str, str]]] = {k: Counter() for k in keys}
     last: dict[int, Any] = {}
-    rows = (
-        Delivery.objects.filter(dispatch__in=keys)
-        .values_list("dispatch_id", "status", "code")
-        .annotate(n=Count("id"), at=Max("at"))
-        .order_by()
-    )
-    for key, status, code, n, at in rows:
-        counts[key][status] += n
-        if status not in Delivery.REACHED:
-            reasons[key][status, code] += n
-        last[key] = max(at, last.get(key, at))
+    for one in tally.counted(keys):
+        counts[one.dispatch_id][one.status] += one.people
+        if one.status not in Delivery.REACHED:
+            reasons[one.dispatch_id][one.status, one.code] += one.people
+        if one.last_at:
+            last[one.dispatch_id] = max(one.last_at, last.get(one.dispatch_id, one.last_at))
     waiting = dict.fromkeys(keys, 0)
     repeating = dict.fromkeys(keys, 0)  # waiting, but with an earlier outcome that is counted already
     left = Batch.objects.filter(dispatch__in=keys, done_at__isnull=True).values_list("dispatch_id", "repeats")

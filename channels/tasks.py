@@ -10,7 +10,7 @@ from django.db.models import Count, Max
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from . import circuit, delivery, queue
+from . import circuit, delivery, queue, tally
 from .models import Batch, Heartbeat
 
 CANARY = "worker"
@@ -38,6 +38,7 @@ def sweep() -> None:
     _beat()
     delivery.settle_stopped()
     circuit.relieve()
+    tally.fold()
     way = "dispatch__via"
     due = (
         delivery.due()

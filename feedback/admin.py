@@ -21,6 +21,7 @@ from incidents.errors import NotAllowed
 from . import charts, exports, reports, wording
 from .forms import ALL, PERIODS, Period, ReportForm
 from .models import QUESTIONS, Report, SurveyAnswer
+from .people import people
 from .reports import IncidentFacts, Summary
 
 PAGE_SIZE = 50
@@ -142,7 +143,7 @@ class ReportAdmin(ReadOnlyAdmin):
             return self.over_time(request)
         period, chosen = form.selected()
         name = f"communication-report-{period.first}-{period.last}"
-        return exports.over_time(name, reports.gather(period.of(chosen)))
+        return exports.over_time(name, reports.gather(period.of(chosen), channel=form.cleaned_data["channel"]))
 
     def _form(self, request: HttpRequest) -> ReportForm:
         return ReportForm(request.GET, request.user, self.get_queryset(request))
@@ -151,9 +152,9 @@ class ReportAdmin(ReadOnlyAdmin):
         """The period, its facts, and the summary of the one before; both periods are read at once."""
         period, chosen = form.selected()
         if form.cleaned_data["period"] == ALL:
-            return period, reports.gather(period.of(chosen)), None
+            return period, reports.gather(period.of(chosen), channel=form.cleaned_data["channel"]), None
         before = period.before()
-        facts = reports.gather(Period(before.first, period.last).of(chosen))
+        facts = reports.gather(Period(before.first, period.last).of(chosen), channel=form.cleaned_data["channel"])
         current = [one for one in facts if timezone.localdate(one.started_at) >= period.first]
         return period, current, reports.summarise(facts[len(current) :])
 
@@ -169,7 +170,7 @@ class ReportAdmin(ReadOnlyAdmin):
             "one": one,
             "summary": summary,
             "sentence": wording.incident_sentence(one, summary),
-            "people": reports.people(incident),
+            "people": people(incident),
             "timeline": charts.timeline(one, timezone.now()),
             "bars": [_reach_bar(reach) for reach in one.channels],
             "scores": [_score_bar(one, question) for question in QUESTIONS] if one.survey.answered else [],
@@ -183,7 +184,7 @@ class ReportAdmin(ReadOnlyAdmin):
         incident, one = self._one(request, pk)
         answers = SurveyAnswer.objects.filter(incident=incident).order_by("at")
         summary = reports.summarise([one])
-        return exports.incident(f"incident-report-{pk}", one, summary, reports.people(incident), answers)
+        return exports.incident(f"incident-report-{pk}", one, summary, people(incident), answers)
 
     def _one(self, request: HttpRequest, pk: int) -> tuple[Any, IncidentFacts]:
         incidents = self.get_queryset(request).filter(pk=pk)

@@ -17,6 +17,7 @@ from commsportal.spreadsheet import inert
 from incidents.models import PromiseBreach, Severity, Stage
 
 from .models import QUESTIONS, SurveyAnswer
+from .people import People
 from .reports import IncidentFacts, Reach, Summary, together
 
 
@@ -117,7 +118,7 @@ Row = tuple[Any, Any, Any, Any]
 
 
 def incident(
-    name: str, one: IncidentFacts, summary: Summary, people: tuple[int, int], answers: Iterable[SurveyAnswer]
+    name: str, one: IncidentFacts, summary: Summary, people: People, answers: Iterable[SurveyAnswer]
 ) -> HttpResponse:
     """One row for each figure: what, of what, how much, in which unit."""
     s = _("seconds")
@@ -146,8 +147,8 @@ def incident(
         *_expectation(one),
         (_("Sent without a second person"), "", one.glass, _("updates")),
         (_("Sent without a second person, not reviewed"), "", one.glass_open, _("updates")),
-        (_("Different people reached"), "", people[0], _("people")),
-        (_("Different people written to"), "", people[1], _("people")),
+        (_("Different people reached"), "", people.reached, _("people")),
+        (_("Different people written to"), "", people.all, _("people")),
         *_updates(one),
         *(row for reach in one.channels for row in _reach(reach)),
         (_("Reached"), _("all messages to people"), _percent(summary.reach.rate), "%"),

@@ -5,12 +5,16 @@ from datetime import date, datetime, time, timedelta
 from typing import Any
 
 from django import forms
-from django.db.models import Max, Min, QuerySet
+from django.db.models import Exists, Max, Min, OuterRef, QuerySet, Value
+from django.db.models.functions import Concat
 from django.http import QueryDict
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from channels.models import Channel, Dispatch
 from incidents.models import CommunicationPlan, Component, Incident, Severity
+
+from .reports import dispatches
 
 ALL, CUSTOM = "all", "custom"
 PERIODS = {"30": _("30 days"), "90": _("90 days"), "365": _("365 days"), ALL: _("All"), CUSTOM: _("Dates")}
@@ -47,7 +51,7 @@ def _sensible(first: Any, last: Any) -> bool:
 
 
 class ReportForm(forms.Form):
-    """Period, severity, component and plan. Offers only what the person's own incidents have."""
+    """Period, severity, component, plan and channel. Offers only what the person's own incidents have."""
 
     period = forms.ChoiceField(label=_("Period"), choices=list(PERIODS.items()))
     first = forms.DateField(label=_("From"), required=False, widget=forms.DateInput({"type": "date"}, "%Y-%m-%d"))
@@ -61,6 +65,9 @@ class ReportForm(forms.Form):
     plan = forms.ModelChoiceField(
         CommunicationPlan.objects.none(), label=_("Plan"), required=False, empty_label=_("All plans")
     )
+    channel = forms.ModelChoiceField(
+        Channel.objects.none(), label=_("Channel"), required=False, empty_label=_("All channels")
+    )
 
     def __init__(self, data: QueryDict, user: Any, incidents: QuerySet[Any]) -> None:
         chosen = data.dict()
@@ -73,6 +80,8 @@ class ReportForm(forms.Form):
         self.fields["component"].queryset = Component.objects.for_user(user)  # type: ignore[attr-defined]
         used = incidents.order_by().values("plan")
         self.fields["plan"].queryset = CommunicationPlan.objects.filter(pk__in=used)  # type: ignore[attr-defined]
+        sent_by = dispatches(incidents).values("channel")
+        self.fields["channel"].queryset = Channel.objects.filter(pk__in=sent_by).order_by("name")  # type: ignore[attr-defined]
         for name, one in self.fields.items():
             one.widget.attrs["class"] = "cp-select" if isinstance(one.widget, forms.Select) else "cp-input"
             if name in ("first", "last"):
@@ -98,6 +107,9 @@ class ReportForm(forms.Form):
         for name in ("severity", "component", "plan"):
             if data[name]:
                 chosen = chosen.filter(**{"components" if name == "component" else name: data[name]})
+        if data["channel"]:
+            mine = Dispatch.objects.filter(channel=data["channel"], purpose=Dispatch.Purpose.UPDATE)
+            chosen = chosen.filter(Exists(mine.filter(thread=Concat(Value("incident-"), OuterRef("uid")))))
         return self._period(chosen), chosen
 
     def _period(self, chosen: QuerySet[Incident]) -> Period:

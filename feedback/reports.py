@@ -17,8 +17,8 @@ from django.db.models import Count, F, Min, Q, QuerySet, Sum, Value
 from django.db.models.functions import Concat
 from django.utils import timezone
 
-from channels import providers
-from channels.models import Batch, Delivery, Dispatch, NoticeCount
+from channels import providers, tally
+from channels.models import Batch, Channel, Delivery, Dispatch, NoticeCount
 from incidents.models import OVER, Decision, Incident, IncidentComponent, IncidentUpdate, PromiseBreach
 
 from .models import QUESTIONS, SurveyAnswer
@@ -305,8 +305,13 @@ def _share(part: int, whole: int) -> float | None:
 # ── Gather: from rows to facts ──────────────────────────────────────────────
 
 
-def gather(incidents: QuerySet[Any], now: datetime | None = None) -> list[IncidentFacts]:
-    """The facts of each incident, newest first, in nine queries; ten where notices in apps are counted."""
+def gather(
+    incidents: QuerySet[Any], now: datetime | None = None, channel: Channel | None = None
+) -> list[IncidentFacts]:
+    """The facts of each incident, newest first, in nine queries; ten where notices in apps are counted.
+
+    With `channel`, the reach is that of its messages alone; all other figures are the incident's.
+    """
     now = now or timezone.now()
     chosen = incidents.order_by().values("pk")
     rows = incidents.order_by("-started_at", "-pk").values(
@@ -318,7 +323,7 @@ def gather(incidents: QuerySet[Any], now: datetime | None = None) -> list[Incide
     published = _published(chosen)
     waits, glass = _decisions(chosen)
     breaches = _breaches(chosen)
-    reach, invited = _reach(incidents)
+    reach, invited = _reach(incidents, channel)
     answers = _answers(chosen)
     found = []
     for row in rows:
@@ -468,21 +473,23 @@ def _breach(kind: str, due: datetime, one: IncidentFacts, now: datetime) -> Brea
     return Breach(kind, due, came, _seconds(due, came or now))
 
 
-def _dispatches(incidents: QuerySet[Any]) -> QuerySet[Dispatch]:
+def dispatches(incidents: QuerySet[Any]) -> QuerySet[Dispatch]:
+    """Everything that was sent about these."""
     # Incident.thread, said in SQL.
     threads = incidents.order_by().annotate(_thread=Concat(Value("incident-"), F("uid"))).values("_thread")
     return Dispatch.objects.filter(thread__in=threads).order_by()
 
 
-def _reach(incidents: QuerySet[Any]) -> tuple[dict[str, list[Reach]], Counter[str]]:
+def _reach(incidents: QuerySet[Any], channel: Channel | None = None) -> tuple[dict[str, list[Reach]], Counter[str]]:
     """By thread: the reach of its updates per channel, and how many people were invited to the survey."""
-    dispatches = _dispatches(incidents)
-    rows = list(dispatches.values_list("id", "thread", "purpose", "channel__name", "channel__provider"))
-    chosen = dispatches.values("pk")
+    sent = dispatches(incidents)
+    if channel:
+        sent = sent.filter(Q(channel=channel) | Q(purpose=Dispatch.Purpose.SURVEY))
+    rows = list(sent.values_list("id", "thread", "purpose", "channel__name", "channel__provider"))
+    chosen = sent.values("pk")
     outcomes: dict[int, Counter[str]] = defaultdict(Counter)
-    counted = Delivery.objects.filter(dispatch__in=chosen).values_list("dispatch_id", "status").annotate(n=Count("*"))
-    for dispatch, status, n in counted.order_by():
-        outcomes[dispatch][status] += n
+    for one in tally.counted(chosen):
+        outcomes[one.dispatch_id][one.status] += one.people
     queued = Batch.objects.filter(
         dispatch__in=chosen, done_at__isnull=True, repeats=False, dispatch__cancelled_at__isnull=True
     )
@@ -491,14 +498,14 @@ def _reach(incidents: QuerySet[Any]) -> tuple[dict[str, list[Reach]], Counter[st
     said = _said_by_browsers({thread for _pk, thread, _purpose, _channel, provider in rows if _counted(provider)})
     found: dict[str, list[Reach]] = defaultdict(list)
     invited: Counter[str] = Counter()
-    for pk, thread, purpose, channel, provider in rows:
-        one = _outcome(channel, provider, outcomes[pk], waiting.get(pk, 0))
+    for pk, thread, purpose, name, provider in rows:
+        reach = _outcome(name, provider, outcomes[pk], waiting.get(pk, 0))
         if _counted(provider):
-            one = replace(one, **said.get(pk, {"shown": 0, "closed": 0}))
+            reach = replace(reach, **said.get(pk, {"shown": 0, "closed": 0}))
         if purpose == Dispatch.Purpose.SURVEY:
-            invited[thread] += one.reached
+            invited[thread] += reach.reached
         else:
-            found[thread].append(one)
+            found[thread].append(reach)
     return defaultdict(list, {thread: merge(reaches) for thread, reaches in found.items()}), invited
 
 
@@ -576,20 +583,6 @@ def _answers(chosen: QuerySet[Any]) -> dict[int, tuple[int, dict[str, tuple[int,
         incident: (n, {q: tuple(counts[incident][q, score] for score in range(1, 6)) for q in QUESTIONS})
         for incident, n in answered.items()
     }
-
-
-def people(incident: Incident) -> tuple[int, int]:
-    """Different people whom at least one message of an incident reached, and to whom one was sent."""
-    broadcast = [key for key in providers.REGISTRY if providers.get(key).capabilities.broadcast]
-    found = (
-        Delivery.objects.filter(dispatch__thread=incident.thread, dispatch__purpose=Dispatch.Purpose.UPDATE)
-        .exclude(dispatch__channel__provider__in=broadcast)
-        .aggregate(
-            reached=Count("recipient_id", distinct=True, filter=Q(status__in=Delivery.REACHED)),
-            all=Count("recipient_id", distinct=True),
-        )
-    )
-    return found["reached"], found["all"]
 
 
 # ── Summaries ───────────────────────────────────────────────────────────────

@@ -1,6 +1,7 @@
 """What customers tell us back, and what managers read."""
 
+from .people import PeopleTold
 from .report import Report
 from .survey import QUESTIONS, SurveyAnswer
 
-__all__ = ["QUESTIONS", "Report", "SurveyAnswer"]
+__all__ = ["QUESTIONS", "PeopleTold", "Report", "SurveyAnswer"]

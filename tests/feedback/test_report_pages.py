@@ -13,7 +13,7 @@ from django.urls import reverse
 from django.utils import timezone
 from guardian.shortcuts import assign_perm
 
-from channels.models import Delivery, Dispatch
+from channels.models import Channel, Delivery, Dispatch
 from feedback.models import SurveyAnswer
 from incidents import roles
 from incidents.models import Component, Decision, Incident, IncidentComponent, IncidentUpdate
@@ -379,6 +379,38 @@ def test_a_cell_is_never_a_formula(client, manager, incident, start):
         assert any(cell.startswith("'") for cell in cells)
 
 
+# ── By channel ──
+
+
+def test_of_one_channel_the_incidents_it_told_of_and_its_own_reach(client, manager, incident):
+    [other] = several(make.component(), {"Without texts": 60})
+    sent(other.updates.get(), Channel.objects.get(name="Email"), sent=3)
+    page = client.get(OVER_TIME, {"period": "all"})
+    assert page.context["summary"].incidents == 2
+    texts = Channel.objects.get(name="SMS")
+    page = client.get(OVER_TIME, {"period": "all", "channel": texts.pk})
+    assert page.context["summary"].incidents == 1
+    assert [(one.channel, one.reached, one.total) for one in page.context["summary"].channels] == [("SMS", 3, 5)]
+    # What is not the channel's alone stays the incident's.
+    assert page.context["summary"].survey.invited == 4
+    rows = list(
+        csv.reader(
+            io.StringIO(client.get(f"{OVER_TIME}csv/?channel={texts.pk}&period=all").content.decode("utf-8-sig"))
+        )
+    )
+    assert "Without texts" not in str(rows)
+
+
+def test_a_channel_that_told_of_nothing_one_sees_is_not_offered(client, manager, incident):
+    unused = make.channel(name="Unused")
+    page = client.get(OVER_TIME, {"period": "all", "channel": unused.pk})
+    assert page.status_code == 400
+    assert "channel" in page.context["form"].errors
+    component_manager(client, make.component())
+    page = client.get(OVER_TIME, {"period": "all"})
+    assert list(page.context["form"].fields["channel"].queryset) == []
+
+
 # ── How little they ask ──
 
 
@@ -386,15 +418,15 @@ def test_the_number_of_queries_does_not_grow(client, manager, incident, django_a
     for one in several(make.component(), {f"Number {number}": 60 for number in range(12)}):
         sent(one.updates.get(), make.channel(), sent=5, failed=2)
     Delivery.objects.filter(dispatch__in=Dispatch.objects.all(), status="unknown").delete()
-    with django_assert_max_num_queries(20):
+    with django_assert_max_num_queries(22):
         client.get(OVER_TIME)
-    with django_assert_max_num_queries(20):
+    with django_assert_max_num_queries(22):
         client.get(OVER_TIME, {"period": "all"})
-    with django_assert_max_num_queries(20):
+    with django_assert_max_num_queries(22):
         client.get(f"{OVER_TIME}csv/")
-    with django_assert_max_num_queries(20):
+    with django_assert_max_num_queries(22):
         client.get(f"{OVER_TIME}{incident.pk}/")
-    with django_assert_max_num_queries(20):
+    with django_assert_max_num_queries(22):
         client.get(f"{OVER_TIME}{incident.pk}/csv/")
 
 

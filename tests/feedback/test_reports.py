@@ -9,7 +9,7 @@ from django.contrib.auth.models import User
 from django.utils import timezone
 
 from channels.models import Batch, Delivery, Dispatch, Notice, NoticeCount, Recipient
-from feedback import reports, wording
+from feedback import people, reports, wording
 from feedback.models import SurveyAnswer
 from incidents.models import CommunicationPlan, Decision, Incident, IncidentComponent, IncidentUpdate, PromiseBreach
 from tests import make
@@ -154,7 +154,7 @@ def test_people_are_counted_once_however_many_messages_they_got():
     dispatch = Dispatch.objects.filter(channel__name="SMS").get()
     someone = Delivery.objects.filter(dispatch__channel__name="Email", dispatch__purpose="update").first().recipient
     Delivery.objects.create(dispatch=dispatch, recipient=someone, status="sent", at=T0)
-    assert reports.people(incident) == (15, 20)
+    assert people.people(incident)[:2] == (15, 20)
 
 
 def test_an_open_incident_that_is_silent_too_long_counts_as_late():

@@ -1,0 +1,8 @@
+"""Entry points for the queue: ids in, nothing out. Running one twice is harmless."""
+
+from . import people
+
+
+def count_people(incident_id: int) -> None:
+    """Count the different people whom a large incident reached."""
+    people.count(incident_id)
