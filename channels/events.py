@@ -59,7 +59,7 @@ def take_in(channel: Channel, source: str, event_id: str, event: Receipt | Reply
         if isinstance(event, Reply):
             _answer(event, at)
         else:
-            _apply(channel, event)
+            _apply(channel, event, at)
     return True
 
 
@@ -80,7 +80,7 @@ def forget() -> None:
 # ── Receipts ────────────────────────────────────────────────────────────────
 
 
-def _apply(channel: Channel, receipt: Receipt) -> None:
+def _apply(channel: Channel, receipt: Receipt, at: datetime) -> None:
     delivery = _find(channel, receipt)
     if delivery is None:
         log.info("channel %s: an event about a message that is not of this channel", channel.pk)
@@ -88,7 +88,11 @@ def _apply(channel: Channel, receipt: Receipt) -> None:
     one = Delivery.objects.filter(pk=delivery.pk)
     if receipt.status == Delivery.Status.DELIVERED:
         one.filter(status__in=(Delivery.Status.SENT, Delivery.Status.UNKNOWN)).update(
-            status=Delivery.Status.DELIVERED, code="", detail="", provider_ref=delivery.provider_ref or receipt.ref
+            status=Delivery.Status.DELIVERED,
+            code="",
+            detail="",
+            provider_ref=delivery.provider_ref or receipt.ref,
+            delivered_at=at,
         )
     elif receipt.status == Delivery.Status.FAILED:
         # An earlier attempt may have failed; that says nothing about the one that was recorded since.

@@ -386,6 +386,8 @@ class Delivery(models.Model):
     provider_ref = models.CharField(_("provider reference"), max_length=200, blank=True)
     attempts = models.PositiveSmallIntegerField(_("attempts"), default=1)
     at = models.DateTimeField(_("when"))
+    # When its provider first told that it arrived; not known of providers that do not tell.
+    delivered_at = models.DateTimeField(_("arrived"), null=True, blank=True)
 
     class Meta:
         verbose_name = _("delivery")

@@ -254,6 +254,8 @@ def _tiles(now: Summary, before: Summary | None) -> list[dict[str, str]]:
         (_("Incidents"), lambda s: s.incidents, str),
         (_("First update after the start, median"), lambda s: s.first_from_start, wording.duration),
         (_("First update after declaring, median"), lambda s: s.first_from_declared, wording.duration),
+        (_("People knew after the start, median"), lambda s: s.aware and s.aware.median, wording.duration),
+        (_("People knew, 95 of 100 within"), lambda s: s.aware and s.aware.p95, wording.duration),
         (_("Gaps between updates kept"), lambda s: s.cadence, wording.percent),
         (_("Longest gap"), lambda s: s.longest_gap, wording.duration),
         (_("Promises broken"), lambda s: s.broken, str),

@@ -30,6 +30,14 @@ class UpdateFigures(Schema):
     waited_for_approval: float
 
 
+class AwareFigures(Schema):
+    """Seconds from the start until a first message had arrived, by receipts, of the people of whom that is known."""
+
+    people: int
+    median: float
+    p95: float
+
+
 class ReachFigures(Schema):
     """Messages. `rate` is a share of 1; null where there were none."""
 
@@ -79,6 +87,7 @@ class ReportOut(Schema):
     gaps_kept: float | None
     longest_gap: float | None
     overdue_now: bool
+    aware: AwareFigures | None
     waited_for_approval: float | None
     reach: ReachFigures
     channels: list[ReachFigures]
@@ -143,6 +152,7 @@ def _shown(one: IncidentFacts, uid: str) -> ReportOut:
         gaps_kept=one.cadence,
         longest_gap=one.longest_gap,
         overdue_now=one.overdue,
+        aware=AwareFigures(people=aware.people, median=aware.median, p95=aware.p95) if (aware := one.aware) else None,
         waited_for_approval=one.waited,
         reach=_reach(one.reach),
         channels=[_reach(each) for each in one.channels],

@@ -5,7 +5,7 @@ there may be many rows. Durations are seconds.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from itertools import pairwise
@@ -17,10 +17,12 @@ from django.db.models import Count, F, Min, Q, QuerySet, Sum, Value
 from django.db.models.functions import Concat
 from django.utils import timezone
 
-from channels import providers, tally
-from channels.models import Batch, Channel, Delivery, Dispatch, NoticeCount
+from channels import providers
+from channels.models import Batch, Channel, Delivery, DeliveryTally, Dispatch, NoticeCount
 from incidents.models import OVER, Decision, Incident, IncidentComponent, IncidentUpdate, PromiseBreach
 
+from . import awareness
+from .awareness import Aware
 from .models import QUESTIONS, SurveyAnswer
 
 FIRST_MINUTES = "plan_version__content__first_update_minutes"
@@ -173,6 +175,7 @@ class IncidentFacts:
     breaches: tuple[Breach, ...] = ()
     glass: int = 0  # updates that went out without a second person
     glass_open: int = 0  # of these, how many nobody has reviewed afterwards
+    aware: Aware | None = None  # when people knew, where receipts tell
 
     @property
     def expectation(self) -> Expectation | None:
@@ -287,6 +290,7 @@ class Summary:
     revisions: float | None  # mean for each incident of which a time was told
     glass: int
     glass_open: int
+    aware: Aware | None
 
 
 def _off(told: datetime, resolved: datetime | None) -> float | None:
@@ -308,7 +312,7 @@ def _share(part: int, whole: int) -> float | None:
 def gather(
     incidents: QuerySet[Any], now: datetime | None = None, channel: Channel | None = None
 ) -> list[IncidentFacts]:
-    """The facts of each incident, newest first, in nine queries; ten where notices in apps are counted.
+    """The facts of each incident, newest first, in ten queries; twelve where notices in apps are counted.
 
     With `channel`, the reach is that of its messages alone; all other figures are the incident's.
     """
@@ -325,6 +329,7 @@ def gather(
     breaches = _breaches(chosen)
     reach, invited = _reach(incidents, channel)
     answers = _answers(chosen)
+    aware = awareness.of(chosen)
     found = []
     for row in rows:
         thread = Incident(uid=row["uid"]).thread
@@ -334,6 +339,7 @@ def gather(
         found.append(
             replace(
                 one,
+                aware=aware.get(pk),
                 breaches=tuple(_breach(kind, due, one, now) for kind, due in breaches[pk]),
                 glass=glass[pk, Decision.Verb.GLASS],
                 glass_open=glass[pk, Decision.Verb.GLASS] - glass[pk, Decision.Verb.GLASS_SEEN],
@@ -481,31 +487,41 @@ def dispatches(incidents: QuerySet[Any]) -> QuerySet[Dispatch]:
 
 
 def _reach(incidents: QuerySet[Any], channel: Channel | None = None) -> tuple[dict[str, list[Reach]], Counter[str]]:
-    """By thread: the reach of its updates per channel, and how many people were invited to the survey."""
+    """By thread: the reach of its updates per channel, and how many people were invited to the survey.
+
+    Added up by the database for each channel: an incident has a message for each update, channel and language.
+    """
     sent = dispatches(incidents)
     if channel:
         sent = sent.filter(Q(channel=channel) | Q(purpose=Dispatch.Purpose.SURVEY))
-    rows = list(sent.values_list("id", "thread", "purpose", "channel__name", "channel__provider"))
-    chosen = sent.values("pk")
-    outcomes: dict[int, Counter[str]] = defaultdict(Counter)
-    for one in tally.counted(chosen):
-        outcomes[one.dispatch_id][one.status] += one.people
+    columns = ("thread", "purpose", "channel_id")
+    rows = sent.values_list(*columns, "channel__name", "channel__provider").distinct()
+    chosen, of = sent.values("pk"), [f"dispatch__{name}" for name in columns]
+    outcomes: dict[tuple[Any, ...], dict[str, int]] = defaultdict(dict)
+    counted = DeliveryTally.objects.filter(dispatch__in=chosen).values_list(*of, "status").annotate(people=Sum("n"))
+    for *key, status, n in counted.order_by():
+        outcomes[tuple(key)][status] = n
     queued = Batch.objects.filter(
         dispatch__in=chosen, done_at__isnull=True, repeats=False, dispatch__cancelled_at__isnull=True
     )
-    left = queued.values_list("dispatch_id").annotate(n=Sum(F("size") - F("done_to"))).order_by()
-    waiting = dict(left)
-    said = _said_by_browsers({thread for _pk, thread, _purpose, _channel, provider in rows if _counted(provider)})
+    left = queued.values_list(*of).annotate(n=Sum(F("size") - F("done_to"))).order_by()
+    waiting = {tuple(key): n for *key, n in left}
     found: dict[str, list[Reach]] = defaultdict(list)
     invited: Counter[str] = Counter()
-    for pk, thread, purpose, name, provider in rows:
-        reach = _outcome(name, provider, outcomes[pk], waiting.get(pk, 0))
-        if _counted(provider):
-            reach = replace(reach, **said.get(pk, {"shown": 0, "closed": 0}))
+    telling: dict[tuple[Any, ...], Reach] = {}
+    for thread, purpose, pk, name, provider in rows:
+        key = (thread, purpose, pk)
+        reach = _outcome(name, provider, outcomes.get(key, {}), waiting.get(key, 0))
         if purpose == Dispatch.Purpose.SURVEY:
             invited[thread] += reach.reached
+        elif _counted(provider):
+            telling[key] = replace(reach, shown=0, closed=0)
         else:
             found[thread].append(reach)
+    if telling:
+        said = _said_by_browsers(sent, {pk for _thread, _purpose, pk in telling})
+        for key, reach in telling.items():
+            found[key[0]].append(replace(reach, **said.get(key, {})))
     return defaultdict(list, {thread: merge(reaches) for thread, reaches in found.items()}), invited
 
 
@@ -513,32 +529,34 @@ def _counted(provider: str) -> bool:
     return provider in providers.REGISTRY and providers.get(provider).capabilities.counted
 
 
-def _said_by_browsers(threads: set[str]) -> dict[int, dict[str, Any]]:
-    """By dispatch: how often its notices were shown and closed, and since when. No query if nobody says so."""
-    counts: dict[int, Counter[str]] = defaultdict(Counter)
-    days: dict[int, date] = {}
-    if threads:
-        rows = NoticeCount.objects.filter(notice__thread__in=threads).values_list("notice__key", "event")
-        for key, event, n, day in rows.annotate(n=Sum("count"), day=Min("day")).order_by():
-            dispatch = int(key.partition("-")[0])
-            counts[dispatch][event] += n
+def _said_by_browsers(sent: QuerySet[Dispatch], channels: set[int]) -> dict[tuple[Any, ...], dict[str, Any]]:
+    """By thread, purpose and channel: how often its notices were shown and closed, and since when."""
+    rows = sent.filter(channel__in=channels).values_list("id", "thread", "purpose", "channel_id")
+    key_of = {pk: tuple(key) for pk, *key in rows}
+    counts: dict[tuple[Any, ...], Counter[str]] = defaultdict(Counter)
+    days: dict[tuple[Any, ...], date] = {}
+    threads = {thread for thread, _purpose, _channel in key_of.values()}
+    told = NoticeCount.objects.filter(notice__thread__in=threads).values_list("notice__key", "event")
+    for name, event, n, day in told.annotate(n=Sum("count"), day=Min("day")).order_by():
+        if key := key_of.get(int(name.partition("-")[0])):
+            counts[key][event] += n
             if event == NoticeCount.Event.SHOWN:
-                days[dispatch] = min(day, days.get(dispatch, day))
+                days[key] = min(day, days.get(key, day))
     return {
-        dispatch: {"shown": count["shown"], "closed": count["dismissed"], "first_shown": days.get(dispatch)}
-        for dispatch, count in counts.items()
+        key: {"shown": count["shown"], "closed": count["dismissed"], "first_shown": days.get(key)}
+        for key, count in counts.items()
     }
 
 
-def _outcome(channel: str, provider: str, counts: Counter[str], waiting: int) -> Reach:
+def _outcome(channel: str, provider: str, counts: Mapping[str, int], waiting: int) -> Reach:
     status = Delivery.Status
     return Reach(
         channel=channel,
         broadcast=provider in providers.REGISTRY and providers.get(provider).capabilities.broadcast,
-        reached=sum(counts[s] for s in Delivery.REACHED),
-        failed=counts[status.FAILED],
-        unknown=counts[status.UNKNOWN],
-        skipped=counts[status.SKIPPED],
+        reached=sum(counts.get(s, 0) for s in Delivery.REACHED),
+        failed=counts.get(status.FAILED, 0),
+        unknown=counts.get(status.UNKNOWN, 0),
+        skipped=counts.get(status.SKIPPED, 0),
         waiting=waiting,
     )
 
@@ -649,6 +667,7 @@ def summarise(facts: Sequence[IncidentFacts]) -> Summary:
         revisions=_share(sum(one.revisions for one in expected), len(expected)),
         glass=sum(one.glass for one in facts),
         glass_open=sum(one.glass_open for one in facts),
+        aware=awareness.together(one.aware for one in facts if one.aware),
     )
 
 

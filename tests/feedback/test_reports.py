@@ -305,7 +305,7 @@ def test_a_trend_has_every_week_and_puts_each_incident_in_its_own(settings):
 
 def test_it_asks_the_database_a_fixed_number_of_times(django_assert_num_queries):
     by_hand()
-    with django_assert_num_queries(9):
+    with django_assert_num_queries(10):
         reports.gather(Incident.objects.all())
     component = make.component()
     for number in range(5):
@@ -313,7 +313,7 @@ def test_it_asks_the_database_a_fixed_number_of_times(django_assert_num_queries)
         IncidentComponent.objects.create(incident=one, component=component)
         sent(an_update(one, 1, at(number), expected_resolution_at=at(60)), make.channel(), sent=3)
         PromiseBreach.objects.create(incident=one, kind="next", due_at=at(30))
-    with django_assert_num_queries(9):
+    with django_assert_num_queries(10):
         assert len(reports.gather(Incident.objects.filter(components=component))) == 5
 
 
@@ -331,7 +331,7 @@ def test_what_browsers_say_of_notices_in_apps_is_told_by_channel(client, django_
             for day in (at(0).date(), at(1500).date()):
                 for event, n in (("shown", shown * share), ("dismissed", closed * share)):
                     NoticeCount.objects.create(notice=notice, day=day, event=event, count=n)
-    with django_assert_num_queries(10):
+    with django_assert_num_queries(12):
         found = {
             facts.pk: {reach.channel: reach for reach in facts.channels}
             for facts in reports.gather(Incident.objects.all())
