@@ -268,6 +268,7 @@ def _tiles(now: Summary, before: Summary | None) -> list[dict[str, str]]:
         (_("Off the time last told, median"), lambda s: s.expected_last.median, wording.duration),
         (_("Off the time last told, 95 of 100 within"), lambda s: s.expected_last.p95, wording.duration),
         (_("Messages that reached people"), lambda s: s.reach.rate, wording.percent),
+        (_("Support tickets linked"), lambda s: s.tickets, str),
         (_("Survey: answered"), lambda s: s.survey.rate, wording.percent),
         *((label, lambda s, q=q: s.survey.mean(q), wording.score) for q, label in SHORT.items()),
         (_("Duration, median"), lambda s: s.duration, wording.duration),

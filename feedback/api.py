@@ -88,6 +88,7 @@ class ReportOut(Schema):
     longest_gap: float | None
     overdue_now: bool
     aware: AwareFigures | None
+    tickets: int
     waited_for_approval: float | None
     reach: ReachFigures
     channels: list[ReachFigures]
@@ -152,6 +153,7 @@ def _shown(one: IncidentFacts, uid: str) -> ReportOut:
         gaps_kept=one.cadence,
         longest_gap=one.longest_gap,
         overdue_now=one.overdue,
+        tickets=one.tickets,
         aware=AwareFigures(people=aware.people, median=aware.median, p95=aware.p95) if (aware := one.aware) else None,
         waited_for_approval=one.waited,
         reach=_reach(one.reach),

@@ -19,7 +19,7 @@ from django.utils import timezone
 
 from channels import providers
 from channels.models import Batch, Channel, Delivery, DeliveryTally, Dispatch, NoticeCount
-from incidents.models import OVER, Decision, Incident, IncidentComponent, IncidentUpdate, PromiseBreach
+from incidents.models import OVER, Decision, Incident, IncidentComponent, IncidentTicket, IncidentUpdate, PromiseBreach
 
 from . import awareness
 from .awareness import Aware
@@ -176,6 +176,7 @@ class IncidentFacts:
     glass: int = 0  # updates that went out without a second person
     glass_open: int = 0  # of these, how many nobody has reviewed afterwards
     aware: Aware | None = None  # when people knew, where receipts tell
+    tickets: int = 0  # of support, that are linked to it
 
     @property
     def expectation(self) -> Expectation | None:
@@ -291,6 +292,7 @@ class Summary:
     glass: int
     glass_open: int
     aware: Aware | None
+    tickets: int
 
 
 def _off(told: datetime, resolved: datetime | None) -> float | None:
@@ -312,7 +314,7 @@ def _share(part: int, whole: int) -> float | None:
 def gather(
     incidents: QuerySet[Any], now: datetime | None = None, channel: Channel | None = None
 ) -> list[IncidentFacts]:
-    """The facts of each incident, newest first, in ten queries; twelve where notices in apps are counted.
+    """The facts of each incident, newest first, in eleven queries; thirteen where notices in apps are counted.
 
     With `channel`, the reach is that of its messages alone; all other figures are the incident's.
     """
@@ -330,6 +332,8 @@ def gather(
     reach, invited = _reach(incidents, channel)
     answers = _answers(chosen)
     aware = awareness.of(chosen)
+    linked = IncidentTicket.objects.filter(incident__in=chosen).values_list("incident_id")
+    tickets = dict(linked.annotate(n=Count("*")).order_by())
     found = []
     for row in rows:
         thread = Incident(uid=row["uid"]).thread
@@ -340,6 +344,7 @@ def gather(
             replace(
                 one,
                 aware=aware.get(pk),
+                tickets=tickets.get(pk, 0),
                 breaches=tuple(_breach(kind, due, one, now) for kind, due in breaches[pk]),
                 glass=glass[pk, Decision.Verb.GLASS],
                 glass_open=glass[pk, Decision.Verb.GLASS] - glass[pk, Decision.Verb.GLASS_SEEN],
@@ -668,6 +673,7 @@ def summarise(facts: Sequence[IncidentFacts]) -> Summary:
         glass=sum(one.glass for one in facts),
         glass_open=sum(one.glass_open for one in facts),
         aware=awareness.together(one.aware for one in facts if one.aware),
+        tickets=sum(one.tickets for one in facts),
     )
 
 

@@ -418,15 +418,15 @@ def test_the_number_of_queries_does_not_grow(client, manager, incident, django_a
     for one in several(make.component(), {f"Number {number}": 60 for number in range(12)}):
         sent(one.updates.get(), make.channel(), sent=5, failed=2)
     Delivery.objects.filter(dispatch__in=Dispatch.objects.all(), status="unknown").delete()
-    with django_assert_max_num_queries(22):
+    with django_assert_max_num_queries(23):
         client.get(OVER_TIME)
-    with django_assert_max_num_queries(22):
+    with django_assert_max_num_queries(23):
         client.get(OVER_TIME, {"period": "all"})
-    with django_assert_max_num_queries(22):
+    with django_assert_max_num_queries(23):
         client.get(f"{OVER_TIME}csv/")
-    with django_assert_max_num_queries(22):
+    with django_assert_max_num_queries(23):
         client.get(f"{OVER_TIME}{incident.pk}/")
-    with django_assert_max_num_queries(22):
+    with django_assert_max_num_queries(23):
         client.get(f"{OVER_TIME}{incident.pk}/csv/")
 
 

@@ -303,9 +303,19 @@ def test_a_trend_has_every_week_and_puts_each_incident_in_its_own(settings):
     assert [p.start.month for p in points] == [11, 12, 1, 2, 3, 4, 5, 6, 7, 8]
 
 
+def test_linked_tickets_are_counted():
+    incident, other = by_hand(), an_incident(None)
+    writer = User.objects.get(username="writer")
+    for number in range(3):
+        ticket = Recipient.objects.create(medium="ticket", address=f"1:{number}")
+        incident.tickets.create(recipient=ticket, added_by=writer)
+    assert (facts(incident).tickets, facts(other).tickets) == (3, 0)
+    assert reports.summarise([facts(incident), facts(other)]).tickets == 3
+
+
 def test_it_asks_the_database_a_fixed_number_of_times(django_assert_num_queries):
     by_hand()
-    with django_assert_num_queries(10):
+    with django_assert_num_queries(11):
         reports.gather(Incident.objects.all())
     component = make.component()
     for number in range(5):
@@ -313,7 +323,7 @@ def test_it_asks_the_database_a_fixed_number_of_times(django_assert_num_queries)
         IncidentComponent.objects.create(incident=one, component=component)
         sent(an_update(one, 1, at(number), expected_resolution_at=at(60)), make.channel(), sent=3)
         PromiseBreach.objects.create(incident=one, kind="next", due_at=at(30))
-    with django_assert_num_queries(10):
+    with django_assert_num_queries(11):
         assert len(reports.gather(Incident.objects.filter(components=component))) == 5
 
 
@@ -331,7 +341,7 @@ def test_what_browsers_say_of_notices_in_apps_is_told_by_channel(client, django_
             for day in (at(0).date(), at(1500).date()):
                 for event, n in (("shown", shown * share), ("dismissed", closed * share)):
                     NoticeCount.objects.create(notice=notice, day=day, event=event, count=n)
-    with django_assert_num_queries(12):
+    with django_assert_num_queries(13):
         found = {
             facts.pk: {reach.channel: reach for reach in facts.channels}
             for facts in reports.gather(Incident.objects.all())
