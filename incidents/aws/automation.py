@@ -2,8 +2,8 @@
 
 Each call is written down before it is made, and made outside a transaction. What got lost on the way is tried again:
 CreateDocument and UpdateDocument by comparing what is there, StartAutomationExecution by its ClientToken, and
-SendAutomationSignal only after AWS was asked whether the step still waits. StopAutomationExecution is repeated until AWS
-says that it stops.
+SendAutomationSignal only after AWS was asked whether the step still waits. StopAutomationExecution is repeated until
+AWS says that it stops.
 """
 
 import json

@@ -235,7 +235,7 @@ class AutomationExecution(models.Model):
 
     @property
     def runs_on(self) -> str:
-        """Of what was stopped here and not in AWS yet: "asked", or "left" if it is a person's to stop there; else ""."""
+        """Of what was stopped here and is not in AWS: "asked", or "left" if a person has to stop it there; else ""."""
         if self.run is None or self.run.state != RunbookRun.State.STOPPED or self.stops or self.is_over:
             return ""
         told = self.signals.filter(kind=AutomationSignal.Kind.STOP).first()
@@ -260,7 +260,8 @@ class AutomationExecution(models.Model):
 class AutomationSignal(models.Model):
     """A signal of ours to an execution, written down before it is sent and sent once; or one that was given in AWS.
 
-    To stop is one too, though another call: whoever stops the portal's half stops what runs on AWS. What was given in AWS is information. It approves nothing in the portal.
+    To stop is one too, though another call: whoever stops the portal's half stops what runs on AWS. What was given in
+    AWS is information. It approves nothing in the portal.
     """
 
     class Kind(models.TextChoices):

@@ -3,7 +3,8 @@
 It goes by the documentation where that says something, and nobody has compared it with AWS: steps that AWS does by
 itself succeed at once, `aws:approve` and `aws:pause` wait for their signals, a branch is decided by the parameters.
 `SendAutomationSignal` with nothing to signal is refused, as the documentation of its errors has it, and so is
-`StopAutomationExecution` of what is over. What is stopped is `Cancelling` when it is next asked after, then `Cancelled`.
+`StopAutomationExecution` of what is over. What is stopped is `Cancelling` when it is next asked after, then
+`Cancelled`.
 """
 
 import json
