@@ -25,6 +25,7 @@ NAME = 50  # characters of a channel's name
 TOPIC = 250
 RECENT = 50  # messages that Graph gives at once
 MARGIN = timedelta(minutes=2)  # between our clock and Microsoft's
+NOT_IN_IT = {"BotNotInConversationRoster", "Forbidden", "MessageWritesBlocked"}  # the bot, in a channel
 ODATA_USER = "#microsoft.graph.aadUserConversationMember"
 
 
@@ -177,9 +178,9 @@ class TeamsRoom(Room):
         try:
             said = self.teams.bot("POST", "/v3/conversations", asked)
         except Permanent as error:
-            if self._private and error.code not in LOCKED_OUT and error.code not in GONE:
-                text = _("Teams lets the app write in a private channel only once a person has added it there: %(why)s")
-                raise Permanent(error.code, text % {"why": error.detail}) from error
+            if self._private and error.code in NOT_IN_IT:
+                text = _("Teams lets the app write in a private channel only once a person has added it there.")
+                raise Permanent(error.code, text) from error
             raise
         return str(said.get("activityId") or said.get("id") or "")[-32:]
 

@@ -104,6 +104,6 @@ class Migration(migrations.Migration):
         migrations.AlterField(
             model_name="chatworkspace",
             name="team",
-            field=models.CharField(blank=True, max_length=64, verbose_name="workspace ID"),
+            field=models.CharField(blank=True, max_length=64, verbose_name="workspace or team ID"),
         ),
     ]

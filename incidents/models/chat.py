@@ -89,7 +89,7 @@ class ChatWorkspace(models.Model):
         help_text=_("From the same page. The bot in Azure has it too."),
     )
     # As Slack told when it was checked.
-    team = models.CharField(_("workspace ID"), max_length=64, blank=True)
+    team = models.CharField(_("workspace or team ID"), max_length=64, blank=True)
     team_name = models.CharField(_("workspace"), max_length=120, blank=True, editable=False)
     bot = models.CharField(max_length=32, blank=True, editable=False)  # the member that the app is
     address = models.CharField(max_length=300, blank=True, editable=False)  # https://example.slack.com/

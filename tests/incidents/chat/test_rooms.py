@@ -172,7 +172,7 @@ def test_what_is_published_is_posted_in_its_order(fake, incident, people):
     last = make.published(declaring.start_draft(incident, people["marta"], "resolved"), people["anna"])
     sweep(times=2)
     assert len(posted(fake)) == 4
-    assert "It is over since" in posted(fake)[3]
+    assert "Over since" in posted(fake)[3]
     for shown, update in zip(posted(fake)[1:3], (first, last), strict=True):
         assert update.page["en"]["subject"] in shown
         assert update.page["en"]["text"].split("\n\n")[0] in shown

@@ -227,7 +227,7 @@ def test_what_is_published_is_posted_in_its_order_then_that_it_is_over(fake, inc
     for shown, update in zip(posted(fake)[1:3], (first, last), strict=True):
         assert update.page["en"]["subject"] in shown
         assert update.page["en"]["text"].split("\n\n")[0] in shown
-    assert posted(fake)[3].startswith("It is over since ")
+    assert posted(fake)[3].startswith("Over since ")
     assert the_channel(fake)["description"].startswith("SEV 2 · major · Resolved · Cards fail")
 
 
@@ -323,8 +323,6 @@ FAULTS = {
     "lost": Lost(),
     "drop": Drop(),
     "429": 1,
-    "500": Reply(500),
-    "502": Reply(502),
     "503": Reply(503, {}, {"Retry-After": "2"}),
     "412": Reply(412, {}),
 }
