@@ -205,9 +205,7 @@ def saying(update: IncidentUpdate) -> Entry:
 def last_word(incident: Incident) -> Entry:
     """That it is over."""
     when = rendering.moment(incident.resolved_at, always_day=True)
-    over = (
-        _("Dismissed %(time)s: nothing was published.") if incident.was_dismissed else _("Over since %(time)s.")
-    )
+    over = _("Dismissed %(time)s: nothing was published.") if incident.was_dismissed else _("Over since %(time)s.")
     note = _("This channel stays until somebody archives it on the page of the incident.")
     return Entry(over % {"time": when}, links=[(page_of(incident), _("The incident in the portal"))], note=note)
 

@@ -144,12 +144,14 @@ class TeamsRoom(Room):
         if not self._private:
             return
         row = self.row
-        for one in people:
-            if one.pk in row.invited:
-                continue
+        missing = [one for one in people if one.pk not in row.invited]
+        if not missing:
+            return
+        there = {one.get("userId") for one in self.teams.every(f"{self._channel}/members")}  # its owner, for one
+        for one in missing:
             user = self._user(one.email)
             try:
-                if user:
+                if user and user not in there:
                     self.teams.graph("POST", f"{self._channel}/members", _member(user))
             except Permanent as error:
                 if error.code in LOCKED_OUT or error.code in GONE or error.code == "Forbidden":

@@ -166,6 +166,7 @@ class FakeTeams:
             (GRAPH, "GET", "teams/*/channels/*"): ("get", self._get),
             (GRAPH, "PATCH", "teams/*/channels/*"): ("patch", self._patch),
             (GRAPH, "POST", "teams/*/channels/*/members"): ("member", self._member),
+            (GRAPH, "GET", "teams/*/channels/*/members"): ("members", self._members),
             (GRAPH, "GET", "teams/*/channels/*/messages"): ("messages", self._messages),
             (GRAPH, "POST", "teams/*/channels/*/archive"): ("archive", self._archive),
             (GRAPH, "GET", "teams/*/operations/*"): ("operation", self._progress),
@@ -268,8 +269,16 @@ class FakeTeams:
         found = self._of_channel(parts)
         if found["membershipType"] != "private":
             raise Refusal(400, "BadRequest", "The operation is allowed for private channels alone.")
-        found["members"].setdefault(self._bound(body), body["roles"])
+        user = self._bound(body)
+        if user in found["members"]:
+            raise Refusal(400, "BadRequest", "The user is in the channel already.")
+        found["members"][user] = body["roles"]
         return Reply(201, {"id": "x", "roles": body["roles"]})
+
+    def _members(self, parts: list[str], body: Any, query: dict[str, str]) -> Reply:
+        self._need("ChannelMember.ReadWrite.All", "ChannelMember.Read.All")
+        members = self._of_channel(parts)["members"]
+        return Reply(200, {"value": [{"userId": user, "roles": roles} for user, roles in members.items()]})
 
     def _users(self, parts: list[str], body: Any, query: dict[str, str]) -> Reply:
         self._need("User.Read.All", "User.ReadBasic.All")
