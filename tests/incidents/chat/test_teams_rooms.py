@@ -162,6 +162,7 @@ def test_a_private_channel_has_who_holds_a_role_and_is_in_the_team(fake, workspa
     assert members(fake) == {people["marta"].email, "somebody@example.com"}
     assert stranger not in the_channel(fake)["members"]
     assert ["owner"] in the_channel(fake)["members"].values()
+    assert fake.count("member") == 2  # Anna, and Paolo in vain: the owner is in it from the start
     assert len(posted(fake)) == 1
     calls = len(fake.calls)
     sweep(times=2)
