@@ -225,6 +225,10 @@ ALERT_WINDOW_MINUTES = env.int("ALERT_WINDOW_MINUTES", default=10)
 ALERT_KEEP_DAYS = env.int("ALERT_KEEP_DAYS", default=90)
 # Where Slack's Web API is; GovSlack has another.
 SLACK_API = env("SLACK_API", default="https://slack.com/api").rstrip("/")
+# Microsoft's three sides of Teams: where an app logs in, where channels are made, and where a bot posts.
+MICROSOFT_LOGIN = env("MICROSOFT_LOGIN", default="https://login.microsoftonline.com").rstrip("/")
+GRAPH_API = env("GRAPH_API", default="https://graph.microsoft.com/v1.0").rstrip("/")
+TEAMS_BOT_API = env("TEAMS_BOT_API", default="https://smba.trafficmanager.net/teams").rstrip("/")
 # Where each web server keeps the pages that it answers from; not the directory of a channel.
 STATUS_DIR = DATA_DIR / "live"
 # The status page channel publishes through this callable: channels/ knows nothing of incidents.

@@ -343,6 +343,7 @@ class AutomationExecutionAdmin(ReadOnlyAdmin):
             "steps": [shown(step, names[step["name"]]) for step in one.steps],
             "signals": [(signal, names.get(signal.step, signal.step)) for signal in signals],
             "refused": any(signal.state == AutomationSignal.State.FAILED for signal in signals),
+            "runs_on": one.runs_on,
             "waits": self._waits(one, names),
             "here": one.run.log.order_by("-index").first() if one.run else None,
             "may": request.user.has_perm("incidents.change_runbook") and one.incident.may_operate(request.user),
@@ -353,7 +354,7 @@ class AutomationExecutionAdmin(ReadOnlyAdmin):
     def _waits(one: AutomationExecution, names: dict[str, str]) -> str:
         """What AWS waits for, and whose turn it is."""
         step = one.waiting_step
-        if step is None:
+        if step is None or one.runs_on:
             return ""
         if step["action"] == "aws:approve":
             return _("AWS waits for the approval that the portal asks for.")

@@ -1,6 +1,7 @@
 """The workspaces in whose chat staff work, and who is who there."""
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 from django import forms
@@ -17,18 +18,21 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from django.views.decorators.debug import sensitive_post_parameters
 from unfold.decorators import action, display
-from unfold.widgets import INPUT_CLASSES
+from unfold.widgets import INPUT_CLASSES, UnfoldAdminRadioSelectWidget
 
 from channels.errors import DeliveryError
 from commsportal.admin import PortalModelAdmin
-from incidents.chat import connecting, rooms, slack
+from incidents.chat import connecting, rooms, slack, teams
 from incidents.errors import Problem
 from incidents.models import ChatAccount, ChatRoom, ChatWorkspace, Incident
+from incidents.models.chat import GUID
 
 from . import glance
 from .alert import WholeCompanyAdmin
 from .refusal import refused
 
+SECRETS = [name for names in ChatWorkspace.SECRETS.values() for name in names]
+WRONG_TEAM = gettext_lazy("This is no ID of a team; copy it whole, as in 00000000-0000-0000-0000-000000000000.")
 STATES = {
     "on": (gettext_lazy("On"), "success"),
     "problem": (gettext_lazy("On, with a problem"), "danger"),
@@ -50,7 +54,10 @@ def _secret(label: Any, help_text: Any, pattern: str, wrong: Any) -> forms.CharF
 
 
 class WorkspaceForm(forms.ModelForm):
-    """Credentials go in and never come out; other ones switch the workspace off until they are checked."""
+    """Credentials go in and never come out; other ones switch the workspace off until they are checked.
+
+    Of Microsoft Teams that is so of the IDs too, though they are no secret.
+    """
 
     bot_token = _secret(
         gettext_lazy("Bot token"),
@@ -65,22 +72,45 @@ class WorkspaceForm(forms.ModelForm):
         gettext_lazy("This is not a signing secret; copy it whole from “Basic Information”."),
     )
 
+    client_secret = _secret(
+        gettext_lazy("Client secret"),
+        gettext_lazy("The value of a secret from “Certificates & secrets” of your app registration."),
+        r"^(?![0-9a-fA-F]{8}-[0-9a-fA-F-]{27}\Z)[\x21-\x7e]{16,128}\Z",
+        gettext_lazy("This is no client secret; copy its value, not its ID, from “Certificates & secrets”."),
+    )
+
     class Meta:
         model = ChatWorkspace
-        fields = ["name", "enabled", "locale", "rooms_from", "rooms_private"]
+        fields = ["name", "service", "enabled", "locale", "tenant", "app", "team", "rooms_from", "rooms_private"]
+        widgets = {"service": UnfoldAdminRadioSelectWidget}
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.changed_secrets = False
-        for name in ("bot_token", "signing_secret"):
+        for name in SECRETS:
             if name in self.fields and self.instance.secrets.get(name):
                 self.fields[name].widget.attrs["placeholder"] = _("Stored. Leave empty to keep it.")
+        if "service" in self.fields:
+            self.fields["service"].required = False  # then it is the first
+        if "team" in self.fields:
+            self.fields["team"].label = _("ID of the team")
+            self.fields["team"].validators.append(RegexValidator(GUID, WRONG_TEAM))
+            self.fields["team"].help_text = _("In Teams: “Get link to team”; what stands behind groupId=.")
+        if "rooms_private" in self.fields and ChatWorkspace.FIELDS[ChatWorkspace.Service(self.instance.service)]:
+            self.fields["rooms_private"].help_text = _(
+                "Off: the whole team reads them. On: only who holds a role, and Teams lets the app write in a channel"
+                " only once a person has added it there."
+            )
+
+    def clean_service(self) -> str:
+        return self.cleaned_data["service"] or ChatWorkspace.Service.SLACK.value
 
     def clean(self) -> dict[str, Any]:
         data = super().clean() or self.cleaned_data
-        given = {name: data[name] for name in ("bot_token", "signing_secret") if data.get(name)}
+        given = {name: data[name] for name in SECRETS if data.get(name)}
         kept = self.instance.secrets
-        self.changed_secrets = any(kept.get(name) != value for name, value in given.items())
+        others = any(name in self.changed_data for name in ("tenant", "app", "team"))
+        self.changed_secrets = others or any(kept.get(name) != value for name, value in given.items())
         if self.changed_secrets:
             data["enabled"] = False
         elif data.get("enabled") and not self.instance.checked_at:
@@ -100,7 +130,7 @@ class WorkspaceForm(forms.ModelForm):
 @admin.register(ChatWorkspace)
 class ChatWorkspaceAdmin(WholeCompanyAdmin):
     form = WorkspaceForm
-    list_display = ["name", "state", "team_name", "rooms_from", "checked_at"]
+    list_display = ["name", "service", "state", "team_name", "rooms_from", "checked_at"]
     search_fields = ["name"]
     actions_detail = ["set_up_button"]
 
@@ -112,19 +142,25 @@ class ChatWorkspaceAdmin(WholeCompanyAdmin):
 
     def get_fieldsets(self, request: HttpRequest, obj: ChatWorkspace | None = None) -> Any:
         if obj is None:
-            return [(None, {"fields": ["name"], "description": _("How to make the app in Slack comes next.")})]
+            return [(None, {"fields": ["name", "service"], "description": _("How to make the app there comes next.")})]
         note = _("Other credentials switch the workspace off until they are checked.")
-        secrets = ["bot_token", "signing_secret"]
+        service = ChatWorkspace.Service(obj.service)
+        fields = ChatWorkspace.FIELDS[service]
+        secrets = [*fields, *ChatWorkspace.SECRETS[service]]
+        told = [name for name in ("team_name", "team", "checked_at", "problem") if name not in fields]
         shown = self.has_change_permission(request, obj)
         return [
             (None, {"fields": ["name", "enabled", "locale"]}),
             *([(_("Credentials"), {"fields": secrets, "description": note})] if shown else []),
             (_("A channel for each incident"), {"fields": ["rooms_from", "rooms_private"]}),
-            (_("What Slack said"), {"fields": ["team_name", "team", "checked_at", "problem"]}),
+            (_("What %(chat)s said") % {"chat": obj.get_service_display()}, {"fields": told}),
         ]
 
     def get_readonly_fields(self, request: HttpRequest, obj: ChatWorkspace | None = None) -> list[str]:
-        return ["team_name", "team", "checked_at", "problem"]
+        """What was made in a team stays there: another team is another workspace."""
+        entered = bool(obj and ChatWorkspace.FIELDS[ChatWorkspace.Service(obj.service)])
+        fixed = ["team"] if obj and (not entered or obj.rooms.exists()) else []
+        return ["team_name", "checked_at", "problem", *fixed]
 
     @method_decorator(sensitive_post_parameters())
     def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
@@ -137,12 +173,14 @@ class ChatWorkspaceAdmin(WholeCompanyAdmin):
 
     def save_model(self, request: HttpRequest, obj: ChatWorkspace, form: Any, change: bool) -> None:
         if not change:
+            # Teams lets an app write in standard channels; private ones are the exception there.
+            obj.rooms_private = not ChatWorkspace.FIELDS[ChatWorkspace.Service(obj.service)]
             obj.save()
             return
         # Only what the form shows: a worker may be writing `held_until` or `problem` right now.
         fields = ["name", "enabled", "locale", "rooms_from", "rooms_private"]
         if form.changed_secrets:
-            fields += ["secrets", "checked_at", "problem"]
+            fields += ["secrets", "checked_at", "problem", "tenant", "app", "team"]
             self.message_user(request, _("The credentials changed: check them, then switch it on."), messages.WARNING)
         obj.save(update_fields=fields)
 
@@ -183,7 +221,8 @@ class ChatWorkspaceAdmin(WholeCompanyAdmin):
             "opts": self.opts,
             "title": _("Set up “%(name)s”") % {"name": workspace.name},
             "workspace": workspace,
-            "manifest": json.dumps(manifest(workspace), indent=2, ensure_ascii=False),
+            "steps": f"admin/incidents/chatworkspace/{workspace.service}.html",
+            "manifest": json.dumps(MANIFESTS[workspace.service](workspace), indent=2, ensure_ascii=False),
             "may_change": self.has_change_permission(request, workspace),
             "accounts": workspace.accounts.count(),
             "local": not settings.PORTAL_URL.startswith("https://"),
@@ -192,38 +231,36 @@ class ChatWorkspaceAdmin(WholeCompanyAdmin):
 
     def _check(self, request: HttpRequest, workspace: ChatWorkspace) -> None:
         if not workspace.complete:
-            messages.error(request, _("Enter the bot token and the signing secret first."))
+            messages.error(request, _("Enter the credentials first."))
             return
         try:
             missing = workspace.try_out()
         except DeliveryError as error:
             workspace.complain(str(error))
-            text = _("Slack does not take it: %(why)s") % {"why": workspace.mask(str(error))}
-            messages.error(request, text)
+            text = _("%(chat)s does not take it: %(why)s")
+            why = workspace.mask(str(error))
+            messages.error(request, text % {"chat": workspace.get_service_display(), "why": why})
             return
         except Problem as error:
             messages.error(request, str(error))
             return
         self.log_change(request, workspace, _("Checked."))
-        messages.success(request, _("Slack knows the app in “%(team)s”.") % {"team": workspace.team_name})
-        if missing:
-            text = _("These scopes are missing: %(names)s. Add them to the app and install it again.")
-            messages.warning(request, text % {"names": ", ".join(missing)})
+        text = _("%(chat)s knows the app in “%(team)s”.")
+        messages.success(request, text % {"chat": workspace.get_service_display(), "team": workspace.team_name})
+        for one in missing:
+            messages.warning(request, workspace.mask(one))
 
     def _enable(self, request: HttpRequest, workspace: ChatWorkspace) -> None:
         # Asked in the same statement: somebody may have changed the credentials in the meantime.
         ready = ChatWorkspace.objects.filter(pk=workspace.pk, checked_at__isnull=False)
         if workspace.complete and ready.update(enabled=True):
             self.log_change(request, workspace, _("Enabled."))
-            messages.success(
-                request,
-                _("%(name)s is on. Staff connect themselves: each writes /incident once.") % {"name": workspace.name},
-            )
+            messages.success(request, ON[Service(workspace.service)] % {"name": workspace.name})
         else:
             messages.error(request, _("Check it before you switch it on."))
 
 
-def manifest(workspace: ChatWorkspace) -> dict[str, Any]:
+def slack_manifest(workspace: ChatWorkspace) -> dict[str, Any]:
     """The Slack app, as “Create an app from a manifest” takes it."""
     name = f"{settings.PORTAL_NAME}"[:35]
     return {
@@ -249,6 +286,46 @@ def manifest(workspace: ChatWorkspace) -> dict[str, Any]:
             "token_rotation_enabled": False,
         },
     }
+
+
+def teams_manifest(workspace: ChatWorkspace) -> dict[str, Any]:
+    """The app for Teams, as the file manifest.json of its package has it. Rights hold for the team that installs it."""
+    name, app = f"{settings.PORTAL_NAME}", workspace.app or "00000000-0000-0000-0000-000000000000"
+    return {
+        "$schema": "https://developer.microsoft.com/en-us/json-schemas/teams/v1.16/MicrosoftTeams.schema.json",
+        "manifestVersion": "1.16",
+        "version": "1.0.0",
+        "id": app,
+        "developer": {
+            "name": name[:32],
+            "websiteUrl": settings.PORTAL_URL,
+            "privacyUrl": settings.PORTAL_URL,
+            "termsOfUseUrl": settings.PORTAL_URL,
+        },
+        "name": {"short": name[:30], "full": name[:100]},
+        "description": {
+            "short": "Communication during incidents",
+            "full": "Makes a channel for each incident and posts in it what customers are told.",
+        },
+        "icons": {"color": "color.png", "outline": "outline.png"},
+        "accentColor": "#0B57A4",
+        "bots": [{"botId": app, "scopes": ["team"], "isNotificationOnly": True}],
+        "webApplicationInfo": {"id": app, "resource": settings.PORTAL_URL},
+        "authorization": {
+            "permissions": {"resourceSpecific": [{"name": one, "type": "Application"} for one in teams.OF_THE_TEAM]}
+        },
+    }
+
+
+Service = ChatWorkspace.Service
+MANIFESTS: dict[str, Callable[[ChatWorkspace], dict[str, Any]]] = {
+    Service.SLACK: slack_manifest,
+    Service.TEAMS: teams_manifest,
+}
+ON = {
+    Service.SLACK: gettext_lazy("%(name)s is on. Staff connect themselves: each writes /incident once."),
+    Service.TEAMS: gettext_lazy("%(name)s is on. Incidents from the severity in the settings on get a channel."),
+}
 
 
 # ── Accounts ────────────────────────────────────────────────────────────────

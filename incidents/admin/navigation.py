@@ -111,7 +111,7 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
                     "incidents.view_dashboardlink",
                 ),
                 item(
-                    _("Slack workspaces"), "forum", "incidents_chatworkspace_changelist", "incidents.view_chatworkspace"
+                    _("Slack and Teams"), "forum", "incidents_chatworkspace_changelist", "incidents.view_chatworkspace"
                 )
                 if sees_all
                 else None,

@@ -121,7 +121,7 @@ class RunbookRunAdmin(ReadOnlyAdmin):
     def _visible(self, request: HttpRequest, key: Any) -> RunbookRun:
         if not self.has_view_permission(request):
             raise PermissionDenied
-        found = self.get_queryset(request).select_related("incident__plan_version", "by", "update")
+        found = self.get_queryset(request).select_related("incident__plan_version", "by", "update", "automation")
         run = found.filter(pk=int(key)).first() if str(key).isdecimal() and len(str(key)) < 19 else None
         if run is None:
             raise Http404(_("There is no such run."))
@@ -138,6 +138,8 @@ class RunbookRunAdmin(ReadOnlyAdmin):
             "tone": RUN_TONES[RunbookRun.State(run.state)],
             "started": run.get_trigger_display() or _("by hand"),
             "starts": starts_in_words(run.content),
+            "there": getattr(run, "automation", None),
+            "sees_there": any(request.user.has_perm(f"incidents.{one}_runbook") for one in ("view", "change")),
             "lines": lines_of(run),
             "may_act": operates and not run.is_over and request.user.has_perm("incidents.write_incidentupdate"),
             "live": run.state in RunbookRun.LIVE,

@@ -2,7 +2,8 @@
 
 Each call is written down before it is made, and made outside a transaction. What got lost on the way is tried again:
 CreateDocument and UpdateDocument by comparing what is there, StartAutomationExecution by its ClientToken, and
-SendAutomationSignal only after AWS was asked whether the step still waits.
+SendAutomationSignal only after AWS was asked whether the step still waits. StopAutomationExecution is repeated until
+AWS says that it stops.
 """
 
 import json
@@ -29,6 +30,7 @@ from incidents.models import (
     AutomationSignal,
     Decision,
     Incident,
+    RunbookRun,
     RunbookStepRun,
 )
 from incidents.models.automation import GOOD
@@ -40,7 +42,11 @@ from . import automation_document as documents
 log = logging.getLogger(__name__)
 BUSY = "TooManyUpdates"
 LIMIT = "AutomationExecutionLimitExceededException"
-NOT_NOW = ("InvalidAutomationSignalException", "AutomationStepNotFoundException")
+NOT_NOW = (
+    "InvalidAutomationSignalException",
+    "AutomationStepNotFoundException",
+    "InvalidAutomationStatusUpdateException",
+)
 LEASE = timedelta(minutes=3)  # longer than all calls of one look
 PAUSE = timedelta(seconds=15)  # before a call is repeated; twice as long before each further one
 LONGEST_PAUSE = timedelta(minutes=5)
@@ -250,6 +256,11 @@ def _begin(one: AutomationExecution, client: Any) -> None:
     if one.incident.is_over and not one.doubtful:
         _give_up(one, _("The incident was over before AWS took it."))
         return
+    if _stopped(one):
+        # A start that got lost is not repeated for the sake of its ID: it might begin just what nobody wants any more.
+        lost = _("It was stopped before AWS answered. Look in AWS whether it runs, and stop it there.")
+        _give_up(one, lost if one.doubtful else _("It was stopped before AWS took it."))
+        return
     try:
         reply = client.start_automation_execution(
             DocumentName=one.document_name,
@@ -401,7 +412,8 @@ def _settle(one: AutomationExecution) -> None:
     """What became of signals whose step waits no more, and which approvals were given in AWS."""
     waiting = one.waiting_step
     for signal in one.signals.filter(origin=AutomationSignal.Origin.PORTAL, state=State.WAITING):
-        if waiting is None or waiting["name"] != signal.step:
+        stop = signal.kind == Kind.STOP
+        if one.stops or one.is_over if stop else waiting is None or waiting["name"] != signal.step:
             # With sent_at it was on its way when we last heard of it.
             signal.state = State.SENT if signal.sent_at else State.MOOT
             signal.save(update_fields=["state"])
@@ -426,7 +438,12 @@ def _settle(one: AutomationExecution) -> None:
 
 
 def _wanted(one: AutomationExecution) -> AutomationSignal | None:
-    """The signal that AWS waits for and the portal can give, written down; None: there is none to send."""
+    """The signal that AWS waits for and the portal can give, written down; None: there is none to send.
+
+    Once the portal's half was stopped there is none but to stop.
+    """
+    if stopped := _stopped(one):
+        return None if one.stops else _written(one, "", Kind.STOP, stopped.reason)
     step = one.waiting_step
     index = documents.index_of(step["name"]) if step else None
     if step is None or index is None or one.run is None:
@@ -435,13 +452,23 @@ def _wanted(one: AutomationExecution) -> AutomationSignal | None:
     said = _signal_for(step["action"], one, here) if here else None
     if said is None:
         return None
+    return _written(one, step["name"], *said)
+
+
+def _written(one: AutomationExecution, step: str, kind: str, comment: str) -> AutomationSignal | None:
+    """The signal as it stands in the database, if it is still to be sent."""
     signal, _new = AutomationSignal.objects.get_or_create(
         execution=one,
-        step=step["name"],
+        step=step,
         origin=AutomationSignal.Origin.PORTAL,
-        defaults={"kind": said[0], "comment": said[1][:500]},
+        defaults={"kind": kind, "comment": comment[:500]},
     )
     return signal if signal.state == State.WAITING else None
+
+
+def _stopped(one: AutomationExecution) -> RunbookRun | None:
+    """The portal's half if somebody has stopped it, perhaps while AWS was being asked."""
+    return RunbookRun.objects.filter(automation=one, state=RunbookRun.State.STOPPED).first()
 
 
 def _signal_for(action: str, one: AutomationExecution, here: RunbookStepRun) -> tuple[str, str] | None:
@@ -467,13 +494,8 @@ def _send(one: AutomationExecution, signal: AutomationSignal, client: Any) -> No
     """Send it. AWS was asked just before whether its step waits: what got lost is sent again after the next look."""
     signal.sent_at, signal.tries = timezone.now(), signal.tries + 1
     signal.save(update_fields=["sent_at", "tries"])
-    if signal.kind == Kind.RESUME:
-        payload = {"StepName": [signal.step]}
-    else:
-        payload = {"Comment": [signal.comment]} if signal.comment else {}
-    given: dict[str, Any] = {"Payload": payload} if payload else {}
     try:
-        client.send_automation_signal(AutomationExecutionId=one.execution_id, SignalType=signal.kind, **given)
+        _call(one, signal, client)
     except SDK_ERRORS as error:
         found = failure(error)
         signal.detail = _told(found)
@@ -488,6 +510,19 @@ def _send(one: AutomationExecution, signal: AutomationSignal, client: Any) -> No
     signal.save(update_fields=["state", "sent_at", "detail"])
     one.quiet, one.look_at = 0, timezone.now() + (LOOK if signal.state == State.SENT else _pause(signal.tries - 1))
     one.save(update_fields=["quiet", "look_at"])
+
+
+def _call(one: AutomationExecution, signal: AutomationSignal, client: Any) -> None:
+    """Raises the SDK's errors."""
+    if signal.kind == Kind.STOP:
+        client.stop_automation_execution(AutomationExecutionId=one.execution_id, Type="Cancel")
+        return
+    if signal.kind == Kind.RESUME:
+        payload = {"StepName": [signal.step]}
+    else:
+        payload = {"Comment": [signal.comment]} if signal.comment else {}
+    given: dict[str, Any] = {"Payload": payload} if payload else {}
+    client.send_automation_signal(AutomationExecutionId=one.execution_id, SignalType=signal.kind, **given)
 
 
 def again(execution: AutomationExecution, by: Any) -> None:

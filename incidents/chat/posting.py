@@ -1,5 +1,6 @@
 """Post a message once: what is to be posted is written down, and what a lost worker posted is found again."""
 
+from collections.abc import Callable, Container
 from datetime import timedelta
 from typing import Any
 
@@ -13,24 +14,33 @@ from .slack import LOCKED_OUT
 EVENT = "commsportal_message"
 MARGIN = timedelta(seconds=60)  # between our clock and Slack's
 GONE = {"channel_not_found", "is_archived", "not_in_channel"}  # of a conversation
+NO_ENTRY = {*LOCKED_OUT, "missing_scope"}
 # The message itself cannot be changed any more.
 FIXED = {"message_not_found", "cant_update_message", "edit_window_closed", *GONE}
 
 
 def post(one: ChatPost, message: dict[str, Any]) -> None:
-    """Post `message` where `one` says, unless it is there already. Raises DeliveryError."""
+    """Post `message` in Slack where `one` says, unless it is there already. Raises DeliveryError."""
+
+    def send() -> str:
+        metadata = {"event_type": EVENT, "event_payload": {"key": one.key}}
+        said = one.workspace.slack.call("chat.postMessage", channel=one.place, metadata=metadata, **message)
+        return str(said.get("ts") or "")
+
+    once(one, send, found)
+
+
+def once(one: ChatPost, send: Callable[[], str], look: Callable[[ChatPost], str]) -> None:
+    """Send a message whose ID `send` gives, unless it was; `look` finds one that was sent and not written down."""
     if one.ts:
         return
-    slack = one.workspace.slack
     if one.tried_at is None:
         one.tried_at = timezone.now()
         one.save(update_fields=["tried_at"])
     else:
-        one.ts = found(one)
+        one.ts = look(one)
     if not one.ts:
-        metadata = {"event_type": EVENT, "event_payload": {"key": one.key}}
-        said = slack.call("chat.postMessage", channel=one.place, metadata=metadata, **message)
-        one.ts = str(said.get("ts") or "")
+        one.ts = send()
     one.save(update_fields=["ts"])
 
 
@@ -61,9 +71,9 @@ def change(one: ChatPost, message: dict[str, Any]) -> None:
     one.workspace.slack.call("chat.update", channel=one.place, ts=one.ts, **message)
 
 
-def heed(workspace: ChatWorkspace, error: DeliveryError) -> None:
+def heed(workspace: ChatWorkspace, error: DeliveryError, locked_out: Container[str] = NO_ENTRY) -> None:
     """What a failure means for everything else that is to be said in this workspace."""
     if isinstance(error, Throttled):
         workspace.hold(error.retry_after)
-    elif error.code in LOCKED_OUT or error.code == "missing_scope":
+    elif error.code in locked_out:
         workspace.complain(str(error))

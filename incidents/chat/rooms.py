@@ -1,7 +1,8 @@
-"""A Slack channel for each incident that is bad enough: made, filled with its people, kept up to date, put away.
+"""A channel for each incident that is bad enough: made, filled with its people, kept up to date, put away.
 
 What is wanted is a row, and what was done is written into it after each call. `tend()` looks for what is missing and
-does that: a worker that dies anywhere is followed by another one that does the rest and nothing twice.
+does that: a worker that dies anywhere is followed by another one that does the rest and nothing twice. How each chat
+does it is in `slack_room` and `teams_room`.
 """
 
 import logging
@@ -13,29 +14,24 @@ from django.conf import settings
 from django.db.models import F, Q
 from django.urls import reverse
 from django.utils import timezone, translation
-from django.utils.text import slugify
 from django.utils.translation import gettext as _
 
 from channels import queue
 from channels.errors import DeliveryError, Permanent
 from incidents import rendering
-from incidents.models import ChatAccount, ChatPost, ChatRoom, ChatWorkspace, Incident, IncidentUpdate, Severity
+from incidents.models import ChatPost, ChatRoom, ChatWorkspace, Incident, IncidentUpdate, Severity
 from incidents.models.chat import BUSY
 from incidents.models.decision import name_of
 
-from . import blocks, posting
-from .slack import LOCKED_OUT
+from . import chats, posting
+from .room import Entry, Room
 
 log = logging.getLogger(__name__)
-NAME = 80  # characters of a channel's name
-TOPIC = 250
-PAGES = 20  # of the list of channels that are looked through, 200 on each
-LATER = timedelta(minutes=10)  # before what Slack does not let us do is tried again
+LATER = timedelta(minutes=10)  # before what the chat does not let us do is tried again
+SOON = timedelta(seconds=35)  # before what the chat does by itself is looked at again; Teams wants more than 30
 SLICE = 5  # seconds that a sweep works for at most
 AFTERWARDS = timedelta(days=7)  # for which the channel of what is over still hears what is published
 MOST_NAMES = 9
-# Slack's words for “that is so already”.
-DONE = {"already_in_channel", "already_pinned", "already_archived"}
 
 
 def of(incident: Incident) -> list[ChatRoom]:
@@ -50,7 +46,7 @@ def want() -> None:
         new = Incident.objects.open().filter(severity__in=bad, maintenance=False, imported_from=None)
         for incident in new.exclude(chat_rooms__workspace=workspace).order_by("pk")[:50]:
             ChatRoom.objects.get_or_create(
-                incident=incident, workspace=workspace, defaults={"name": name_for(incident)}
+                incident=incident, workspace=workspace, defaults={"name": chats.name_for(workspace, incident)}
             )
 
 
@@ -77,18 +73,21 @@ def tend(pk: int) -> None:
     if not mine.update(busy_until=now + BUSY):
         return
     room = ChatRoom.objects.select_related("workspace", "incident__plan_version").get(pk=pk)
+    here = chats.room_of(room)
     again: Any = None
     problem = ""
     try:
         if room.workspace.usable:
             with translation.override(room.workspace.locale):
-                _tend(room)
+                _tend(here)
+        if room.archiving and not room.archived_at:
+            again = timezone.now() + SOON
     except DeliveryError as error:
-        posting.heed(room.workspace, error)
+        posting.heed(room.workspace, error, here.locked_out)
         problem = room.workspace.mask(str(error))[:500]
         if isinstance(error, Permanent):
             again = timezone.now() + LATER
-            if room.channel and error.code in posting.GONE:  # somebody put it away in Slack
+            if room.channel and here.is_gone(error):  # somebody put it away in the chat itself
                 room.archived_at = timezone.now()
                 room.save(update_fields=["archived_at"])
     except Exception:  # the others must not wait for it
@@ -97,174 +96,118 @@ def tend(pk: int) -> None:
     ChatRoom.objects.filter(pk=pk).update(busy_until=again, problem=problem)
 
 
-def _tend(room: ChatRoom) -> None:
+def _tend(here: Room) -> None:
+    room = here.row
+    topic = here.topic_of(_topic(room.incident))
     if not room.channel:
-        _make(room)
-    _set_topic(room)
-    _invite(room)
-    _brief(room)
-    _say(room)
-    if room.archive_at:
-        _once(room, "conversations.archive", channel=room.channel)
+        _make(here, topic)
+    try:
+        if topic != room.topic and not room.archiving:
+            here.describe(topic)
+            room.topic = topic
+            room.save(update_fields=["topic"])
+        if not room.archiving:
+            here.invite(_people(room))
+            _speak(here)
+    except Permanent:
+        if not room.archive_at:  # what cannot be said must not keep it from being put away
+            raise
+    if room.archive_at and here.archive():
         room.archived_at = timezone.now()
         room.save(update_fields=["archived_at"])
 
 
-def _once(room: ChatRoom, method: str, **arguments: Any) -> None:
-    """Call a method whose work may be done already. Raises DeliveryError."""
-    try:
-        room.workspace.slack.call(method, **arguments)
-    except Permanent as error:
-        if error.code not in DONE:
-            raise
-
-
-# ── Make ────────────────────────────────────────────────────────────────────
-
-
-def name_for(incident: Incident, number: int = 1) -> str:
-    """“inc-12-card-payments-fail”: what Slack takes as the name of a channel."""
-    start, end = f"inc-{incident.pk}", f"-{number}" if number > 1 else ""
-    slug = slugify(incident.title)[: NAME - len(start) - len(end) - 1].strip("-_")
-    return f"{start}-{slug}{end}" if slug else f"{start}{end}"
-
-
-def _make(room: ChatRoom) -> None:
-    workspace = room.workspace
+def _make(here: Room, topic: str) -> None:
+    room, people = here.row, _people(here.row)
     for number in range(1, MOST_NAMES + 1):
         again = room.asked_at is not None
         if not again:
             room.asked_at = timezone.now()
             room.save(update_fields=["asked_at", "name"])
-        try:
-            said = workspace.slack.call("conversations.create", name=room.name, is_private=workspace.rooms_private)
-            channel = said.get("channel") or {}
-        except Permanent as error:
-            if error.code != "name_taken":
-                raise
-            channel = (_made_before(room) if again else None) or {}
-        if channel.get("id"):
-            room.channel = str(channel["id"])[:32]
-            room.name = str(channel.get("name") or room.name)[:NAME]
-            room.save(update_fields=["channel", "name"])
+        if made := here.create(again, topic, people):
+            room.channel, room.name, room.link = made.channel[:120], made.name, made.link[:1000]
+            room.topic = made.topic
+            room.save(update_fields=["channel", "name", "link", "topic"])
             return
-        room.name, room.asked_at = name_for(room.incident, number + 1), None
-    raise Permanent("name_taken", _("Slack has channels of all these names already."))
-
-
-def _made_before(room: ChatRoom) -> dict[str, Any] | None:
-    """The channel of this name that we made and did not write down; None if it is somebody else's."""
-    assert room.asked_at
-    since = (room.asked_at - posting.MARGIN).timestamp()
-    cursor = ""
-    for _page in range(PAGES):
-        more = {"cursor": cursor} if cursor else {}
-        said = room.workspace.slack.ask(
-            "conversations.list", types="public_channel,private_channel", exclude_archived="true", limit=200, **more
-        )
-        for one in said.get("channels") or []:
-            ours = one.get("creator") == room.workspace.bot and (one.get("created") or 0) >= since
-            if one.get("name") == room.name and ours:
-                return one
-        cursor = str((said.get("response_metadata") or {}).get("next_cursor") or "")
-        if not cursor:
-            break
-    return None
+        room.name, room.asked_at = here.name_for(room.incident, number + 1), None
+    raise Permanent("name_taken", _("There are channels of all these names already."))
 
 
 # ── Keep up to date ─────────────────────────────────────────────────────────
 
 
-def _set_topic(room: ChatRoom) -> None:
-    incident = room.incident
+def _topic(incident: Incident) -> str:
     parts = [str(incident.get_severity_display()), incident.stage_in_words]
     if due := incident.update_due_at:
         parts.append(_("customers must hear by %(time)s") % {"time": rendering.moment(due)})
-    topic = blocks.safe(" · ".join([*parts, incident.title]))[:TOPIC]
-    if topic != room.topic:
-        room.workspace.slack.call("conversations.setTopic", channel=room.channel, topic=topic)
-        room.topic = topic
-        room.save(update_fields=["topic"])
+    return " · ".join([*parts, incident.title])
 
 
-def _invite(room: ChatRoom) -> None:
-    """Whoever holds a role in the incident and is connected. Who hands a role on stays: Slack's people decide that."""
-    held = room.incident.roles.filter(user__is_active=True).select_related("user")
-    people = [one.user for one in held if Incident.objects.for_user(one.user).filter(pk=room.incident_id).exists()]
-    known = ChatAccount.objects.filter(workspace=room.workspace, user__in=people).exclude(member__in=room.invited)
-    for member in known.order_by("pk").values_list("member", flat=True):
-        try:
-            _once(room, "conversations.invite", channel=room.channel, users=member)
-        except Permanent as error:
-            if error.code in LOCKED_OUT or error.code in posting.GONE or error.code == "missing_scope":
-                raise
-            log.warning("channel %s: a member cannot be invited: %s", room.pk, error.code)
-        room.invited = [*room.invited, member]
-        room.save(update_fields=["invited"])
+def _people(room: ChatRoom) -> list[Any]:
+    """Whoever holds a role in the incident and may see it. Who hands a role on stays: that is for people to decide."""
+    held = room.incident.roles.filter(user__is_active=True).select_related("user").order_by("pk")
+    people = dict.fromkeys(one.user for one in held)
+    return [one for one in people if Incident.objects.for_user(one).filter(pk=room.incident_id).exists()]
 
 
-def _brief(room: ChatRoom) -> None:
-    one, _new = ChatPost.objects.get_or_create(
-        key=f"brief-{room.pk}", defaults={"workspace": room.workspace, "room": room, "place": room.channel}
-    )
+def _speak(here: Room) -> None:
+    """The brief, then what was published in the order in which customers heard it, then that it is over."""
+    room = here.row
+    one = _post(here, f"brief-{room.pk}", lambda: brief(here))
+    here.pin(one)
+    said = ChatPost.objects.filter(room=room, update__isnull=False).exclude(ts="").values("update")
+    told = IncidentUpdate.objects.filter(
+        incident=room.incident, status=IncidentUpdate.Status.PUBLISHED, imported=False
+    ).exclude(pk__in=said)
+    for update in told.order_by("published_at", "number"):
+        _post(here, f"said-{room.pk}-{update.pk}", lambda update=update: saying(update), update=update)
+    if ended := room.incident.resolved_at:
+        _post(here, f"over-{room.pk}-{ended.timestamp():.0f}", lambda: last_word(room.incident))
+
+
+def _post(here: Room, key: str, entry: Any, **about: Any) -> ChatPost:
+    """Say it once. `entry` makes what is said, if it has not been."""
+    room = here.row
+    defaults = {"workspace": room.workspace, "room": room, "place": room.channel, **about}
+    one, _new = ChatPost.objects.get_or_create(key=key, defaults=defaults)
     one.workspace = room.workspace
     if not one.ts:
-        posting.post(one, brief(room.incident))
-    if one.pinned_at is None:
-        _once(room, "pins.add", channel=one.place, timestamp=one.ts)
-        one.pinned_at = timezone.now()
-        one.save(update_fields=["pinned_at"])
+        here.post(one, entry())
+    return one
 
 
-def brief(incident: Incident) -> dict[str, Any]:
+def brief(here: Room) -> Entry:
     """What whoever comes in must know, and where things are."""
+    incident = here.row.incident
     facts = [
         (_("Severity"), incident.get_severity_display()),
         (_("Began"), rendering.moment(incident.started_at, always_day=True)),
         (_("Components"), ", ".join(one.name for one in incident.components.order_by("name")) or "—"),
         *((one.get_role_display(), name_of(one.user)) for one in incident.roles.select_related("user").order_by("pk")),
     ]
-    lines = "\n".join(f"*{blocks.safe(label)}*: {blocks.safe(text)}" for label, text in facts)
-    page = f"{settings.PORTAL_URL}{reverse('admin:incidents_incident_change', args=[incident.pk])}"
-    links = [blocks.link(page, _("The incident in the portal"))]
-    links += [blocks.link(rendering.status_url(incident), _("What customers see"))] if incident.published_at else []
-    how = _("Here: /incident clock, stage, draft, help. What is written in this channel goes to nobody else.")
-    shown = [
-        blocks.header(incident.title),
-        blocks.line(lines),
-        blocks.line(" · ".join(links)),
-        blocks.small(blocks.safe(how)),
-    ]
-    return blocks.message(shown, blocks.safe(incident.title))
+    links = [(page_of(incident), _("The incident in the portal"))]
+    links += [(rendering.status_url(incident), _("What customers see"))] if incident.published_at else []
+    return Entry(incident.title, facts=facts, links=links, note=str(here.how))
 
 
-def _say(room: ChatRoom) -> None:
-    """Post what was published, in the order in which customers heard it."""
-    said = ChatPost.objects.filter(room=room, update__isnull=False).exclude(ts="").values("update")
-    told = IncidentUpdate.objects.filter(
-        incident=room.incident, status=IncidentUpdate.Status.PUBLISHED, imported=False
-    ).exclude(pk__in=said)
-    for update in told.order_by("published_at", "number"):
-        one, _new = ChatPost.objects.get_or_create(
-            key=f"said-{room.pk}-{update.pk}",
-            defaults={"workspace": room.workspace, "room": room, "update": update, "place": room.channel},
-        )
-        one.workspace = room.workspace
-        posting.post(one, saying(update))
+def page_of(incident: Incident) -> str:
+    return f"{settings.PORTAL_URL}{reverse('admin:incidents_incident_change', args=[incident.pk])}"
 
 
-def saying(update: IncidentUpdate) -> dict[str, Any]:
+def saying(update: IncidentUpdate) -> Entry:
     """What customers were told, as they read it."""
     words = update.page.get(translation.get_language() or "") or next(iter(update.page.values()), {})
     when = rendering.moment(update.published_at)
     told = _("Published at %(time)s: %(stage)s") % {"time": when, "stage": update.get_stage_display()}
-    text = words.get("text", "")
-    shown = [
-        blocks.small(f"*{blocks.safe(told)}*"),
-        blocks.header(words.get("subject", "")),
-        *blocks.exact(text)[:30],
-    ]
-    return blocks.message(shown, blocks.safe(f"{told}. {words.get('subject', '')}"))
+    return Entry(words.get("subject", ""), lead=told, text=words.get("text", ""))
+
+
+def last_word(incident: Incident) -> Entry:
+    """That it is over."""
+    when = rendering.moment(incident.resolved_at, always_day=True)
+    over = _("Dismissed %(time)s: nothing was published.") if incident.was_dismissed else _("Over since %(time)s.")
+    note = _("This channel stays until somebody archives it on the page of the incident.")
+    return Entry(over % {"time": when}, links=[(page_of(incident), _("The incident in the portal"))], note=note)
 
 
 def wake(room: ChatRoom) -> None:

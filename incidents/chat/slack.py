@@ -6,26 +6,22 @@ Methods, errors and limits as of docs.slack.dev/reference/methods. What is refus
 import json
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode, urlsplit
 
 import urllib3
 from django.conf import settings
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
-from urllib3.exceptions import (
-    ConnectTimeoutError,
-    HTTPError,
-    NameResolutionError,
-    NewConnectionError,
-    SSLError,
-)
 
-from channels.errors import DeliveryError, Permanent, Throttled, Transient, Uncertain
+from channels.errors import DeliveryError, Permanent, Throttled, Uncertain
 
-TIMEOUT = urllib3.Timeout(connect=3, read=10)  # seconds
+from .wire import TIMEOUT, ask, patience
+
+if TYPE_CHECKING:
+    from incidents.models import ChatWorkspace
+
 HURRY = urllib3.Timeout(connect=0.7, read=1.3)  # while Slack itself waits for us, at most three seconds
-MAX_REPLY = 2 * 1024 * 1024  # bytes; a page of a list of channels is far shorter
 # What the app needs, and for what.
 SCOPES = (
     "chat:write",  # post, and change what was posted
@@ -84,7 +80,7 @@ class Slack:
             "Content-Type": "application/json; charset=utf-8",
         }
         body = json.dumps(arguments, ensure_ascii=False).encode()
-        return _answer(*_post(f"{settings.SLACK_API}/{method}", body, headers, self._timeout))
+        return _answer(*ask("POST", f"{settings.SLACK_API}/{method}", body, headers, self._timeout))
 
     def ask(self, method: str, **arguments: Any) -> dict[str, Any]:
         """The same for methods that read: they take forms and no JSON. Raises as call()."""
@@ -93,7 +89,7 @@ class Slack:
             "Content-Type": "application/x-www-form-urlencoded",
         }
         body = urlencode(arguments).encode()
-        return _answer(*_post(f"{settings.SLACK_API}/{method}", body, headers, self._timeout))[0]
+        return _answer(*ask("POST", f"{settings.SLACK_API}/{method}", body, headers, self._timeout))[0]
 
     def who(self) -> tuple[dict[str, Any], set[str]]:
         """Which workspace and member the token is of, and its scopes. Raises as call()."""
@@ -101,12 +97,28 @@ class Slack:
         return said, set(filter(None, re.split(r"[,\s]+", headers.get("X-OAuth-Scopes", ""))))
 
 
+def check(workspace: "ChatWorkspace") -> tuple[dict[str, str], list[str]]:
+    """What Slack says of a workspace, by its fields, and what is missing, in words. Raises as call()."""
+    said, scopes = workspace.slack.who()
+    address = str(said.get("url") or "")[:300]
+    told = {
+        "team": str(said.get("team_id") or "")[:32],
+        "team_name": str(said.get("team") or "")[:120],
+        "bot": str(said.get("user_id") or "")[:32],
+        "address": address if urlsplit(address).scheme == "https" else "",
+    }
+    if missing := [one for one in SCOPES if one not in scopes]:
+        text = _("These scopes are missing: %(names)s. Add them to the app and install it again.")
+        return told, [text % {"names": ", ".join(missing)}]
+    return told, []
+
+
 def reply(url: str, message: Mapping[str, Any]) -> None:
     """Answer to where Slack said that it wants the answer. Raises DeliveryError; Permanent if that is not Slack."""
     if not is_slack(url):
         raise Permanent("foreign-url", _("Slack does not ask to be answered there."))
     headers = {"Content-Type": "application/json; charset=utf-8"}
-    status, raw, _headers = _post(url, json.dumps(message, ensure_ascii=False).encode(), headers, TIMEOUT)
+    status, raw, _headers = ask("POST", url, json.dumps(message, ensure_ascii=False).encode(), headers)
     if status >= 400:
         raise Permanent(str(status), raw.decode("utf-8", "replace")[:200])
 
@@ -119,32 +131,6 @@ def is_slack(url: str) -> bool:
         return own or (parts.scheme == "https" and parts.netloc == f"hooks.{base.netloc}")
     except ValueError:
         return False
-
-
-def _post(
-    url: str, body: bytes, headers: Mapping[str, str], timeout: urllib3.Timeout
-) -> tuple[int, bytes, Mapping[str, str]]:
-    try:
-        with urllib3.PoolManager(timeout=timeout, retries=False) as pool:
-            got = pool.request(
-                "POST",
-                url,
-                body=body,
-                headers={"User-Agent": "Commsportal", **headers},
-                redirect=False,
-                preload_content=False,
-            )
-            raw = got.read(MAX_REPLY)
-            got.close()
-    except (HTTPError, OSError) as error:
-        raise _unanswered(error) from error
-    if got.status == 429:
-        raise Throttled("ratelimited", retry_after=_patience(got.headers.get("Retry-After", "")))
-    if got.status >= 500:
-        raise Uncertain(str(got.status), raw.decode("utf-8", "replace")[:200])
-    if 300 <= got.status < 400:
-        raise Permanent(str(got.status), _("Slack redirects elsewhere; see the setting SLACK_API."))
-    return got.status, raw, got.headers
 
 
 def _answer(status: int, raw: bytes, headers: Mapping[str, str]) -> tuple[dict[str, Any], Mapping[str, str]]:
@@ -164,19 +150,7 @@ def _answer(status: int, raw: bytes, headers: Mapping[str, str]) -> tuple[dict[s
 def _refused(said: Mapping[str, Any], headers: Mapping[str, str]) -> DeliveryError:
     code = str(said.get("error") or "unknown")
     if code in THROTTLES:
-        return Throttled(code, retry_after=_patience(headers.get("Retry-After", "")))
+        return Throttled(code, retry_after=patience(headers.get("Retry-After", "")))
     more = str(said["needed"]) if said.get("needed") else ""
     detail = " ".join(filter(None, [str(HINTS.get(code, "")), more]))
     return Uncertain(code, detail) if code in UNSURE else Permanent(code, detail)
-
-
-def _patience(value: str) -> float:
-    """Seconds to wait, of a header Retry-After."""
-    return float(min(max(int(value), 1), 3600)) if value.isdecimal() and len(value) < 6 else 30.0
-
-
-def _unanswered(error: Exception) -> DeliveryError:
-    name = type(error).__name__
-    if isinstance(error, NewConnectionError | NameResolutionError | ConnectTimeoutError | SSLError):
-        return Transient(name, str(error))
-    return Uncertain(name, str(error))

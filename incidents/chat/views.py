@@ -48,7 +48,7 @@ def interaction(request: HttpRequest, uid: str) -> HttpResponse:
 def _guarded(request: HttpRequest, uid: str, act: Any) -> HttpResponse:
     what = f"chat {uid[:12]}"
     try:
-        workspace = ChatWorkspace.objects.filter(uid=uid).first()
+        workspace = ChatWorkspace.objects.filter(uid=uid, service=ChatWorkspace.Service.SLACK).first()
         if workspace is None:
             return refuse(what, 404, "There is no such workspace.")
         length = request.META.get("CONTENT_LENGTH") or "0"

@@ -2,6 +2,7 @@
 
 import re
 import uuid
+from datetime import timedelta
 from typing import Any
 
 from django.conf import settings
@@ -17,6 +18,7 @@ from .runbook import Runbook, RunbookRun
 
 RESERVED = ("aws", "amazon", "amzn")  # AWS keeps names that begin so for itself
 MOST_APPROVERS = 10
+SOON = timedelta(minutes=10)  # by when AWS has to say that it stops what it was told to stop
 PRINCIPAL = re.compile(
     r"[\w+=,.@-]{1,64}"
     r"|arn:aws[a-z-]*:iam::\d{12}:(user|role)/[\w+=,.@/-]{1,512}"
@@ -227,6 +229,20 @@ class AutomationExecution(models.Model):
         return self.status in GOOD or self.status in BAD
 
     @property
+    def stops(self) -> bool:
+        """Whether AWS says that it is about to be stopped there, or is."""
+        return self.status in ("Cancelling", "Cancelled")
+
+    @property
+    def runs_on(self) -> str:
+        """Of what was stopped here and is not in AWS: "asked", or "left" if a person has to stop it there; else ""."""
+        if self.run is None or self.run.state != RunbookRun.State.STOPPED or self.stops or self.is_over:
+            return ""
+        told = self.signals.filter(kind=AutomationSignal.Kind.STOP).first()
+        lost = told and (told.state == AutomationSignal.State.FAILED or told.at < timezone.now() - SOON)
+        return "left" if lost else "asked"
+
+    @property
     def status_in_words(self) -> str:
         return in_words(self.status)
 
@@ -244,13 +260,15 @@ class AutomationExecution(models.Model):
 class AutomationSignal(models.Model):
     """A signal of ours to an execution, written down before it is sent and sent once; or one that was given in AWS.
 
-    What was given in AWS is information. It approves nothing in the portal.
+    To stop is one too, though another call: whoever stops the portal's half stops what runs on AWS. What was given in
+    AWS is information. It approves nothing in the portal.
     """
 
     class Kind(models.TextChoices):
         APPROVE = "Approve", _("Approved")
         REJECT = "Reject", _("Rejected")
         RESUME = "Resume", _("Go on")
+        STOP = "Stop", _("Stop")  # of no step: StopAutomationExecution
 
     class Origin(models.TextChoices):
         PORTAL = "portal", _("by the portal")

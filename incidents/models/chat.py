@@ -2,10 +2,10 @@
 
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.contrib.auth.models import AnonymousUser, User
+from django.core.validators import RegexValidator
 from django.db import models, transaction
 from django.db.models import Q
 from django.utils import timezone
@@ -22,7 +22,9 @@ from .words import Severity, new_uid
 
 if TYPE_CHECKING:
     from incidents.chat.slack import Slack
+    from incidents.chat.teams import Teams
 
+GUID = r"^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}\Z"
 BUSY = timedelta(seconds=150)  # a worker that has held a row for this long is gone: a task is ended sooner
 
 
@@ -30,8 +32,20 @@ BUSY = timedelta(seconds=150)  # a worker that has held a row for this long is g
 
 
 class ChatWorkspace(models.Model):
-    """A Slack workspace in which an app of one's own is installed. Credentials go in and never come out."""
+    """A Slack workspace, or a team of Microsoft Teams, in which an app of one's own is installed.
 
+    Credentials go in and never come out.
+    """
+
+    class Service(models.TextChoices):
+        SLACK = "slack", "Slack"
+        TEAMS = "teams", "Microsoft Teams"
+
+    # What has to be there before it can be checked: credentials, and fields.
+    SECRETS = {Service.SLACK: ("bot_token", "signing_secret"), Service.TEAMS: ("client_secret",)}
+    FIELDS = {Service.SLACK: (), Service.TEAMS: ("tenant", "app", "team")}
+
+    service = models.CharField(_("chat"), max_length=8, choices=Service, default=Service.SLACK)
     uid = models.CharField(max_length=12, unique=True, default=new_uid, editable=False)
     name = models.CharField(_("name"), max_length=80, unique=True)
     secrets = EncryptedJSONField(_("credentials"), default=dict, blank=True, editable=False)
@@ -48,15 +62,34 @@ class ChatWorkspace(models.Model):
         max_length=8,
         choices=Severity,
         blank=True,
-        help_text=_("Incidents as bad as this or worse get a Slack channel. Empty: none does."),
+        help_text=_("Incidents as bad as this or worse get a channel of their own. Empty: none does."),
     )
     rooms_private = models.BooleanField(
         _("private channels"),
         default=True,
         help_text=_("Off: everybody in the workspace can find and read them."),
     )
+    # Of Microsoft Teams; its team is entered too.
+    tenant = models.CharField(
+        _("directory (tenant) ID"),
+        max_length=36,
+        blank=True,
+        validators=[
+            RegexValidator(GUID, _("This is no ID; copy it whole, as in 00000000-0000-0000-0000-000000000000."))
+        ],
+        help_text=_("From the overview of your app registration in Microsoft Entra."),
+    )
+    app = models.CharField(
+        _("application (client) ID"),
+        max_length=36,
+        blank=True,
+        validators=[
+            RegexValidator(GUID, _("This is no ID; copy it whole, as in 00000000-0000-0000-0000-000000000000."))
+        ],
+        help_text=_("From the same page. The bot in Azure has it too."),
+    )
     # As Slack told when it was checked.
-    team = models.CharField(_("workspace ID"), max_length=32, blank=True, editable=False)
+    team = models.CharField(_("workspace or team ID"), max_length=64, blank=True)
     team_name = models.CharField(_("workspace"), max_length=120, blank=True, editable=False)
     bot = models.CharField(max_length=32, blank=True, editable=False)  # the member that the app is
     address = models.CharField(max_length=300, blank=True, editable=False)  # https://example.slack.com/
@@ -66,8 +99,8 @@ class ChatWorkspace(models.Model):
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
-        verbose_name = _("Slack workspace")
-        verbose_name_plural = _("Slack workspaces")
+        verbose_name = _("chat workspace")
+        verbose_name_plural = _("chat workspaces")
         ordering = ["name"]
 
     def __str__(self) -> str:
@@ -75,8 +108,10 @@ class ChatWorkspace(models.Model):
 
     @property
     def complete(self) -> bool:
-        """Whether both credentials are there (and a key reads them)."""
-        return bool(self.secrets.get("bot_token") and self.secrets.get("signing_secret"))
+        """Whether all credentials are there (and a key reads them)."""
+        service = self.Service(self.service)
+        fields = [getattr(self, name) for name in self.FIELDS[service]]
+        return all([*fields, *(self.secrets.get(name) for name in self.SECRETS[service])])
 
     @property
     def usable(self) -> bool:
@@ -88,6 +123,12 @@ class ChatWorkspace(models.Model):
         from incidents.chat.slack import Slack
 
         return Slack(self.secrets.get("bot_token", ""))
+
+    @property
+    def teams(self) -> "Teams":
+        from incidents.chat.teams import Teams
+
+        return Teams(self.tenant, self.app, self.secrets.get("client_secret", ""))
 
     def mask(self, text: str) -> str:
         """`text` without any of the credentials."""
@@ -101,31 +142,28 @@ class ChatWorkspace(models.Model):
         return f"{settings.PORTAL_URL}/chat/slack/{self.uid}/{what}/"
 
     def try_out(self) -> list[str]:
-        """Ask Slack who we are, and keep its answer; the scopes that are missing.
+        """Ask the chat who we are, and keep its answer; what is missing, in words.
 
-        Raises DeliveryError as Slack.call; Refused if the token is of another workspace than the people connected.
+        Raises DeliveryError; Refused if the token is of another workspace than the people connected.
         """
-        from incidents.chat.slack import SCOPES
+        from incidents.chat.chats import check
 
-        said, scopes = self.slack.who()
-        team = str(said.get("team_id") or "")
+        told, missing = check(self)
         with transaction.atomic():
             me = ChatWorkspace.objects.select_for_update().get(pk=self.pk)
-            if me.team and me.team != team and me.accounts.exists():
+            if me.team and me.team != told["team"] and me.accounts.exists():
                 text = _t("This token is of the workspace “%(new)s”, but people are connected in “%(old)s”.")
-                why = text % {"new": said.get("team", team), "old": me.team_name or me.team}
+                why = text % {"new": told["team_name"] or told["team"], "old": me.team_name or me.team}
                 raise Refused(why + " " + _t("Add it as another workspace."))
-            me.team, me.team_name = team[:32], str(said.get("team") or "")[:120]
-            me.bot = str(said.get("user_id") or "")[:32]
-            address = str(said.get("url") or "")[:300]
-            me.address = address if urlsplit(address).scheme == "https" else ""
+            for name, value in told.items():
+                setattr(me, name, value)
             me.checked_at, me.problem, me.held_until = timezone.now(), "", None
-            me.save(update_fields=["team", "team_name", "bot", "address", "checked_at", "problem", "held_until"])
+            me.save(update_fields=[*told, "checked_at", "problem", "held_until"])
         self.refresh_from_db()
-        return [one for one in SCOPES if one not in scopes]
+        return missing
 
     def hold(self, seconds: float) -> None:
-        """Leave it alone for so long: Slack asked for that."""
+        """Leave it alone for so long: the chat asked for that."""
         self.held_until = timezone.now() + timedelta(seconds=seconds)
         ChatWorkspace.objects.filter(pk=self.pk).update(held_until=self.held_until)
 
@@ -215,14 +253,16 @@ class ChatRoom(models.Model):
     workspace = models.ForeignKey(ChatWorkspace, on_delete=models.CASCADE, related_name="rooms")
     incident = models.ForeignKey(Incident, on_delete=models.CASCADE, related_name="chat_rooms")
     name = models.CharField(max_length=80)
-    channel = models.CharField(max_length=32, blank=True)  # its ID, once it is there
+    channel = models.CharField(max_length=120, blank=True)  # its ID, once it is there
+    link = models.CharField(max_length=1000, blank=True)  # where people open it, if the chat told that
     asked_at = models.DateTimeField(null=True, blank=True)  # when this very name was first asked for
     topic = models.CharField(max_length=250, blank=True)
-    invited = models.JSONField(default=list, blank=True)  # members that were asked in
+    invited = models.JSONField(default=list, blank=True)  # members that were asked in; of Teams, people here
     archive_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, blank=True, related_name="+"
     )
     archive_at = models.DateTimeField(null=True, blank=True)  # when somebody asked to put it away
+    archiving = models.CharField(max_length=400, blank=True)  # what puts it away right now, as the chat calls it
     archived_at = models.DateTimeField(null=True, blank=True)
     problem = models.CharField(max_length=500, blank=True)
     made_at = models.DateTimeField(default=timezone.now)
@@ -240,6 +280,8 @@ class ChatRoom(models.Model):
     @property
     def url(self) -> str:
         """Where people open it; empty while it is not there."""
+        if self.link:
+            return self.link
         base = self.workspace.address
         return f"{base}archives/{self.channel}" if base and self.channel else ""
 
@@ -257,7 +299,7 @@ class ChatRoom(models.Model):
 
 
 class ChatPost(models.Model):
-    """One message of ours in Slack: direct to a person (`notice` is what it tells), or in the channel of an incident.
+    """One message of ours in a chat: direct to a person (`notice` is what it tells), or in the channel of an incident.
 
     `key` is what it is about: it is posted once. It travels along, so that what a lost worker posted is found again.
     """
@@ -270,8 +312,10 @@ class ChatPost(models.Model):
     room = models.ForeignKey(ChatRoom, on_delete=models.CASCADE, null=True, blank=True, related_name="posts")
     update = models.ForeignKey(IncidentUpdate, on_delete=models.CASCADE, null=True, blank=True, related_name="+")
     content_hash = models.CharField(max_length=64, blank=True)  # of what it asks approval for
-    place = models.CharField(max_length=32, blank=True)  # the ID of the conversation
-    ts = models.CharField(max_length=32, blank=True)  # Slack's ID of the message there; empty: not known to be posted
+    place = models.CharField(max_length=120, blank=True)  # the ID of the conversation
+    ts = models.CharField(
+        max_length=32, blank=True
+    )  # the chat's ID of the message there; empty: not known to be posted
     tried_at = models.DateTimeField(null=True, blank=True)  # when it was first handed over
     pinned_at = models.DateTimeField(null=True, blank=True)
     closed_at = models.DateTimeField(null=True, blank=True)  # its buttons are gone

@@ -273,7 +273,7 @@ def skip(run: RunbookRun, by: Any, index: int, reason: str) -> None:
 
 
 def stop(run: RunbookRun, by: Any, reason: str) -> None:
-    """End it for good. Raises NotAllowed, WrongState (it is over), Refused (no reason)."""
+    """End it for good, on AWS too. Raises NotAllowed, WrongState (it is over), Refused (no reason)."""
     with transaction.atomic():
         me = _mine(run, by)
         if me.is_over:
@@ -286,6 +286,7 @@ def stop(run: RunbookRun, by: Any, reason: str) -> None:
         under_way = me.log.filter(index=me.position)
         under_way.filter(state=State.WAITING).update(state=State.SKIPPED, note="", by=by, ended_at=me.finished_at)
         under_way.filter(state=State.DOING).update(state=State.UNKNOWN, by=by)
+        queue.enqueue("incidents.tasks.run_runbook", me.pk)  # which wakes what runs on AWS: it is to stop too
 
 
 def answer(run: RunbookRun, by: Any, index: int, ticked: Iterable[int], comment: str = "") -> None:

@@ -2,7 +2,9 @@
 
 It goes by the documentation where that says something, and nobody has compared it with AWS: steps that AWS does by
 itself succeed at once, `aws:approve` and `aws:pause` wait for their signals, a branch is decided by the parameters.
-`SendAutomationSignal` with nothing to signal is refused, as the documentation of its errors has it.
+`SendAutomationSignal` with nothing to signal is refused, as the documentation of its errors has it, and so is
+`StopAutomationExecution` of what is over. What is stopped is `Cancelling` when it is next asked after, then
+`Cancelled`.
 """
 
 import json
@@ -17,6 +19,7 @@ from incidents.aws.automation_schema import problems
 from tests.fakes.aws import Drop, FakeAws, Fault
 
 WAITING = {"aws:approve", "aws:pause"}
+OVER = {"Success", "Failed", "Rejected", "Cancelled"}
 AT = datetime(2026, 11, 27, 3, 0, tzinfo=UTC).timestamp()
 
 
@@ -41,6 +44,9 @@ class FakeAutomation:
         self.by_token: dict[str, str] = {}
         self.fails: dict[str, str] = {}  # name of a step → why it fails
         self.signals: list[dict[str, Any] | Fault] = []  # those that were taken, and what the others were answered
+        self.stops: list[dict[str, Any]] = []
+        self.stuck = False  # what is being stopped goes on being stopped
+        self.deaf = False  # a stop is taken, and nothing comes of it
         self.lost: set[str] = set()  # operations that are done next time, and whose answer gets lost
         answers = {
             "CreateDocument": self.create,
@@ -50,6 +56,7 @@ class FakeAutomation:
             "GetAutomationExecution": self.get,
             "DescribeAutomationStepExecutions": lambda p: {"StepExecutions": self._told(p)["StepExecutions"]},
             "SendAutomationSignal": self.signal,
+            "StopAutomationExecution": self.stop,
         }
         aws.answers |= {name: self._losing(name, answer) for name, answer in answers.items()}
 
@@ -120,8 +127,29 @@ class FakeAutomation:
 
     def get(self, params: dict[str, Any]) -> Any:
         if params["AutomationExecutionId"] not in self.executions:
-            return Fault("AutomationExecutionNotFoundException", "There is no automation execution information.")
-        return {"AutomationExecution": self._told(params)}
+            return self._unknown()
+        told = self._told(params)
+        one = self.executions[params["AutomationExecutionId"]]
+        if one.status == "Cancelling" and not self.stuck:  # by the time that it is asked after again it is done
+            one.status = "Cancelled"
+            if one.at:
+                one.steps[-1] = {**one.steps[-1], "StepStatus": "Cancelled", "ExecutionEndTime": AT}
+        return {"AutomationExecution": told}
+
+    @staticmethod
+    def _unknown() -> Fault:
+        return Fault("AutomationExecutionNotFoundException", "There is no automation execution information.")
+
+    def stop(self, params: dict[str, Any]) -> Any:
+        one = self.executions.get(params["AutomationExecutionId"])
+        if one is None:
+            return self._unknown()
+        if one.status in OVER:
+            return Fault("InvalidAutomationStatusUpdateException", "The specified update status operation isn't valid.")
+        self.stops.append(params)
+        if not self.deaf:
+            one.status = "Cancelling" if params.get("Type", "Cancel") == "Cancel" else "Success"
+        return {}
 
     def _told(self, params: dict[str, Any]) -> dict[str, Any]:
         one = self.executions[params["AutomationExecutionId"]]

@@ -26,6 +26,7 @@ from incidents.models import (
     RunbookRun,
     RunbookStep,
 )
+from incidents.models.automation import SOON
 from incidents.runbooks import KINDS, running
 from tests import make
 from tests.fakes.automation import FakeAutomation
@@ -836,3 +837,154 @@ def test_nothing_is_called_within_a_transaction(aws, marta, asked, monkeypatch):
     go_on(asked)
     assert set(depths) == {depth}
     assert RunbookRun.objects.get().state == "done"
+
+
+# ── Stopped ─────────────────────────────────────────────────────────────────
+
+
+def stopped_here(execution: AutomationExecution, by: User) -> AutomationExecution:
+    running.stop(execution.run, by, "A false alarm.")
+    return execution
+
+
+def test_a_run_that_is_stopped_stops_what_runs_in_aws(aws, anna, asked):
+    stopped_here(asked, anna)
+    assert asked.status == "Waiting"  # it is AWS that says when
+    tasks.follow_automation(asked.pk)
+    assert aws.stops == [{"AutomationExecutionId": asked.execution_id, "Type": "Cancel"}]
+    one = asked.signals.get(kind="Stop")
+    assert (one.state, one.step, one.comment) == ("sent", "", "Stopped by Anna: A false alarm.")
+    asked.refresh_from_db()
+    assert (asked.status, asked.runs_on) == ("Waiting", "asked")  # taken, and not yet said
+    tasks.follow_automation(asked.pk)
+    asked.refresh_from_db()
+    assert (asked.status_in_words, asked.is_over) == ("Being stopped", False)
+    go_on(asked)
+    assert (asked.status, asked.look_at) == ("Cancelled", None)
+    assert len(aws.stops) == 1
+
+
+def test_stopping_wakes_whoever_stops_it_in_aws(aws, anna, asked, monkeypatch):
+    woken = []
+    monkeypatch.setattr(running.queue, "enqueue", lambda task, pk: woken.append((task, pk)))
+    stopped_here(asked, anna)
+    assert woken == [("incidents.tasks.run_runbook", asked.run_id)]
+
+
+def test_what_was_stopped_is_signalled_nothing_else(aws, anna, marta, asked):
+    approve(asked.incident.updates.first(), marta)
+    tasks.sweep_runbooks()  # the portal has its approval, AWS not yet
+    stopped_here(asked, anna)
+    go_on(asked)
+    assert [one[1] for one in signals(asked)] == ["Resume", "Stop"]
+
+
+def test_stopped_while_aws_is_asked_it_is_signalled_nothing_else(aws, anna, marta, asked, monkeypatch):
+    approve(asked.incident.updates.first(), marta)
+    tasks.sweep_runbooks()
+    look = automation._look
+
+    def meanwhile(one, client):
+        found = look(one, client)
+        running.stop(RunbookRun.objects.get(pk=one.run_id), anna, "No.")
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(automation, "_look", meanwhile)
+        AutomationExecution.objects.update(look_at=timezone.now())
+        tasks.sweep_automation()
+    assert [one[1] for one in signals(asked)] == ["Resume", "Stop"]
+    assert asked.signals.get(kind="Stop").comment == "Stopped by Anna: No."
+
+
+@pytest.mark.parametrize("fault", [Drop(), Fault("ThrottlingException"), Fault("InternalServerError", status=500)])
+def test_a_stop_that_did_not_arrive_is_repeated(aws, anna, asked, fault):
+    aws.aws.script("StopAutomationExecution", fault, fault)
+    stopped_here(asked, anna)
+    go_on(asked, rounds=8)
+    assert len(aws.aws.params("StopAutomationExecution")) == 3
+    assert (asked.status, asked.signals.get(kind="Stop").state) == ("Cancelled", "sent")
+
+
+def test_a_stop_whose_answer_got_lost_is_seen(aws, anna, asked):
+    aws.lost.add("StopAutomationExecution")
+    stopped_here(asked, anna)
+    go_on(asked)
+    assert (len(aws.stops), asked.status, asked.signals.get(kind="Stop").state) == (1, "Cancelled", "sent")
+
+
+def test_over_in_aws_before_it_could_be_stopped_it_is_as_aws_says(aws, anna, asked):
+    aws.decide(aws.executions[asked.execution_id], "Reject", "eve")
+    stopped_here(asked, anna)
+    go_on(asked)
+    assert (asked.status, aws.stops) == ("Rejected", [])
+
+
+def test_what_may_not_be_stopped_runs_on_and_says_so_until_a_person_asks_again(aws, anna, asked):
+    refusal = Fault("AccessDeniedException", "not authorized to perform: ssm:StopAutomationExecution")
+    aws.aws.script("StopAutomationExecution", refusal)
+    stopped_here(asked, anna)
+    go_on(asked)
+    one = asked.signals.get(kind="Stop")
+    assert (asked.status, one.state) == ("Waiting", "failed")
+    assert asked.runs_on == "left"
+    assert "ssm:StopAutomationExecution" in one.detail
+    automation.again(asked, anna)
+    go_on(asked)
+    assert (asked.status, asked.runs_on) == ("Cancelled", "")
+
+
+def test_a_stop_that_changes_nothing_is_not_called_stopped(aws, anna, asked, time_machine):
+    aws.deaf = True
+    stopped_here(asked, anna)
+    go_on(asked)
+    assert (asked.status, asked.runs_on) == ("Waiting", "asked")
+    time_machine.move_to(timezone.now() + SOON + timedelta(seconds=1))
+    go_on(asked)
+    assert (asked.status, asked.runs_on) == ("Waiting", "left")
+
+
+def test_tried_often_enough_a_stop_is_left_to_a_person(aws, anna, asked):
+    aws.aws.script("StopAutomationExecution", *[Fault("ThrottlingException")] * automation.MOST_TRIES)
+    stopped_here(asked, anna)
+    go_on(asked, rounds=automation.MOST_TRIES + 3)
+    assert asked.signals.get(kind="Stop").state == "failed"
+    assert asked.runs_on == "left"
+
+
+def test_stopped_before_it_was_started_it_is_not_started(aws, anna, incident):
+    one = automation.start(registered(anna, *SPEAK), incident, anna)
+    stopped_here(one, anna)
+    go_on(one)
+    assert (one.status, one.trouble) == ("NotStarted", "It was stopped before AWS took it.")
+    assert aws.executions == {}
+
+
+def test_stopped_while_nobody_knows_whether_it_was_started_it_is_left_to_a_person(aws, anna, incident):
+    aws.lost.add("StartAutomationExecution")
+    one = automation.start(registered(anna, *SPEAK), incident, anna)
+    tasks.follow_automation(one.pk)
+    stopped_here(one, anna)
+    go_on(one)
+    assert one.status == "Unknown"
+    assert "stop it there" in one.trouble
+    assert len(aws.aws.params("StartAutomationExecution")) == 1
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_killed_at_the_stop_it_is_stopped_by_the_next(aws, anna, asked, monkeypatch, before):
+    call = automation._call
+
+    def dies(one, signal, client):
+        if not before:
+            call(one, signal, client)
+        raise Died
+
+    stopped_here(asked, anna)
+    with monkeypatch.context() as patch:
+        patch.setattr(automation, "_call", dies)
+        AutomationExecution.objects.update(look_at=timezone.now())
+        with pytest.raises(Died):
+            tasks.sweep_automation()
+    go_on(asked)
+    assert (asked.status, asked.signals.get(kind="Stop").state, len(aws.stops)) == ("Cancelled", "sent", 1)

@@ -327,6 +327,29 @@ def test_what_aws_refused_is_sent_again_by_who_may(manager, reader, execution):
     assert execution.signals.get().state == "waiting"
 
 
+def test_what_is_stopped_says_where_it_still_runs(manager, reader, execution):
+    run = reverse("admin:incidents_runbookrun_change", args=[execution.run_id])
+    pages = [run, reverse("admin:incidents_automationexecution_change", args=[execution.pk])]
+
+    def bodies() -> list[str]:
+        return [make.client(manager).get(url).content.decode() for url in pages]
+
+    assert "On AWS: Waiting." in bodies()[0]
+    assert "AWS is told to stop its part too." in bodies()[0]
+    act = reverse("admin:incidents_runbookrun_act", args=[execution.run_id])
+    make.client(manager).post(act, {"do": "stop", "reason": "A false alarm."})
+    assert all("has not said yet that it does" in body for body in bodies())
+    AutomationSignal.objects.create(
+        execution=execution, kind="Stop", state="failed", detail="AccessDeniedException", comment="Stopped by Anna"
+    )
+    assert all("still running on AWS: stop it there" in body for body in bodies())
+    assert "Send again what AWS refused" in bodies()[1]
+    AutomationExecution.objects.update(status="Cancelled", look_at=None)
+    assert not any("stop it there" in body or "stop it too" in body for body in bodies())
+    assert "On AWS: Stopped." in bodies()[0]
+    assert pages[1] in bodies()[0]
+
+
 def test_an_execution_in_a_foreign_incident_does_not_exist(execution):
     stranger = person("view_runbook", "change_runbook", groups=(roles.INCIDENT_MANAGERS,))
     assign_perm("incidents.operate_component", stranger, make.component("Login"))

@@ -11,6 +11,7 @@ from django.utils import timezone
 
 from incidents import declaring, roles, tasks
 from incidents.chat import rooms, slack
+from incidents.chat.slack_room import SlackRoom
 from incidents.models import ChatAccount, ChatPost, ChatRoom, ChatWorkspace, Incident, IncidentRole
 from tests import make
 from tests.fakes.aws import Drop
@@ -119,7 +120,7 @@ def test_public_channels_are_made_where_that_is_chosen(fake, workspace, incident
 
 
 def test_a_name_that_is_taken_gets_a_number(fake, incident):
-    fake.channel(name := rooms.name_for(incident))
+    fake.channel(name := SlackRoom.name_for(incident))
     fake.channel(f"{name}-2")
     sweep()
     assert the_channel(fake)["name"] == f"{name}-3"
@@ -170,8 +171,9 @@ def test_what_is_published_is_posted_in_its_order(fake, incident, people):
     sweep()
     last = make.published(declaring.start_draft(incident, people["marta"], "resolved"), people["anna"])
     sweep(times=2)
-    assert len(posted(fake)) == 3
-    for shown, update in zip(posted(fake)[1:], (first, last), strict=True):
+    assert len(posted(fake)) == 4
+    assert "Over since" in posted(fake)[3]
+    for shown, update in zip(posted(fake)[1:3], (first, last), strict=True):
         assert update.page["en"]["subject"] in shown
         assert update.page["en"]["text"].split("\n\n")[0] in shown
     assert the_channel(fake)["topic"].startswith("SEV 2 · major · Resolved · Cards fail")
@@ -319,7 +321,7 @@ def test_a_channel_of_somebody_else_is_never_taken_for_ours(fake, incident):
     """Its name is taken although we asked for it before: somebody made it in between."""
     fake.fail("conversations.create", "internal_error")
     sweep()
-    foreign = fake.channel(rooms.name_for(incident))
+    foreign = fake.channel(SlackRoom.name_for(incident))
     sweep()
     assert ChatRoom.objects.get().channel != foreign
     assert fake.messages[foreign] == []
@@ -352,9 +354,9 @@ def test_without_the_right_to_look_back_a_message_is_rather_posted_twice_than_ne
 def test_two_sweeps_at_once_make_one_channel(fake, incident, monkeypatch):
     make_room = rooms._make
 
-    def meanwhile(room):
-        rooms.tend(room.pk)  # another worker comes by
-        make_room(room)
+    def meanwhile(here, topic):
+        rooms.tend(here.row.pk)  # another worker comes by
+        make_room(here, topic)
 
     monkeypatch.setattr(rooms, "_make", meanwhile)
     sweep()
