@@ -31,6 +31,8 @@ class Kind(models.TextChoices):
     WORDS = "words", _("Words that are missing, or would be refused")
     STALE = "stale", _("Templates to read again")
     LANGUAGE = "language", _("Languages of customers that a plan does not speak")
+    TRAINING = "training", _("People without current training for their role")
+    SECOND_FACTOR = "second_factor", _("People without a second factor")
     PERSON = "person", _("People who could not do what a plan asks of them")
     DEPUTY = "deputy", _("Roles without a deputy")
     UNUSED = "unused", _("Plans that are never used")

@@ -41,7 +41,7 @@ PAGE = "admin:incidents_communicationplan_coverage"
 
 @pytest.fixture(scope="module")
 def world(shared_world) -> None:
-    """One plan without a hole: words, channels, readers, and two people for each role."""
+    """One plan without a hole: words, channels, readers, and two trained people with second factors for each role."""
     for entry in library.entries():
         if entry.slug in (SLUG, UPKEEP):
             library.load(entry)
@@ -58,6 +58,9 @@ def world(shared_world) -> None:
         ("support_lead", make.user(roles.SUPPORT_LEADS, roles.ALL_COMPONENTS, username="tomas")),
     ]
     make.plan(*channels, people=people)
+    for role, who in people:
+        make.trained(who, role)
+        make.factor(who)
 
 
 def plan() -> CommunicationPlan:
@@ -421,7 +424,7 @@ def test_somebody_may_not_work_on_components_of_the_plan():
 
 def test_somebody_who_cannot_be_told_anything_is_to_be_looked_at():
     change(person("anna"), email="")
-    assert "there is neither email nor phone" in only(Kind.PERSON).sentence
+    assert "there is neither email nor phone nor Slack" in only(Kind.PERSON).sentence
     contact = StaffContact.objects.create(user=person("anna"), phone="+447700900000")
     assert coverage.check().findings == []
     change(contact, phone="")
@@ -549,7 +552,7 @@ def test_a_language_that_customers_read_and_the_plan_does_not_speak_is_to_be_loo
 
 
 def test_it_asks_as_much_of_many_plans_as_of_one(django_assert_num_queries):
-    with django_assert_num_queries(22):
+    with django_assert_num_queries(25):
         coverage.check()
     for entry in library.entries()[:3]:
         library.load(entry)
@@ -560,7 +563,7 @@ def test_it_asks_as_much_of_many_plans_as_of_one(django_assert_num_queries):
         PlanStage.objects.create(plan=other, stage="identified", locales=["it"]).channels.set([make.channel()])
         ApprovalRule.objects.create(plan=other)
         other.current()
-    with django_assert_num_queries(24):  # the channels and segments of stages, which there were none of
+    with django_assert_num_queries(27):  # the channels and segments of stages, which there were none of
         found = coverage.check()
     assert len(found.plans) == 7
 
@@ -577,7 +580,7 @@ def test_the_page_says_the_sentence_the_score_and_what_to_mend():
     change(channel("Texts"), paused_at=timezone.now())
     html = page(person("anna")).content.decode()
     assert "2 holes. If Checkout should fail tonight, nothing goes out by Texts." in html
-    assert "61 % ready" in html
+    assert "61 % of the messages ready · 2 holes" in html
     assert html.count("✕") > 14
     assert f'href="{reverse("admin:channels_channel_change", args=[channel("Texts").pk])}"' in html
     assert "stage=investigating&amp;locale=it" in html
@@ -672,7 +675,7 @@ def test_the_dashboard_says_how_ready_the_plans_are_and_leads_to_the_page():
     template().delete()
     client.get(reverse(PAGE))  # who mended something and looked at it finds the same on the dashboard
     html = client.get(reverse("admin:index")).content.decode()
-    assert "92 % ready" in html
+    assert "92 % of the messages ready · 1 hole" in html
     assert "1 thing to mend in the plans" in html
     assert f'href="{reverse(PAGE)}"' in html
 
@@ -683,7 +686,7 @@ def test_the_dashboard_looks_at_the_plans_once_a_minute(django_assert_max_num_qu
         client.get(reverse("admin:index"))
     with django_assert_max_num_queries(40) as second:
         client.get(reverse("admin:index"))
-    assert len(first) - len(second) == 22
+    assert len(first) - len(second) == 25
 
 
 # ── The command ─────────────────────────────────────────────────────────────
@@ -703,7 +706,7 @@ def test_the_command_says_that_all_is_ready():
     code, said, _error = run()
     assert code == 0
     assert said.startswith("No holes")
-    assert "100 %: 42 of the 42" in said
+    assert "100 % of the messages ready: 42 of the 42" in said
 
 
 def test_the_command_fails_with_holes_and_names_them():
