@@ -116,6 +116,6 @@ def second_step(request: HttpRequest) -> HttpResponse:
         "passkey": passkey,
         "has_app": second_factor.Type.TOTP in kinds,
         "has_passkey": has_passkey,
-        "options": begin_authentication(user) if has_passkey else None,
+        "options": {"request_options": begin_authentication(user)} if has_passkey else None,
     }
     return render(request, "admin/second_step.html", shown)

@@ -29,7 +29,7 @@ class Factors(DefaultMFAAdapter):
         """Raises InvalidToken if no key reads it: an empty secret would be one that everybody can guess."""
         return opened(encrypted_text)
 
-    def get_totp_label(self, user: Any) -> str:
+    def _get_user_identifier(self, user: Any) -> str:
         return user.get_username()
 
     def _get_site_name(self) -> str:

@@ -223,7 +223,7 @@ def add_passkey(request: HttpRequest) -> HttpResponse:
         second_factor.added(request, second_factor.name(factor))
         messages.success(request, _("The passkey is set up: the next login asks for it."))
         return _to_codes(bool(fresh_codes))
-    options = webauthn.begin_registration(request.user, False)
+    options = {"creation_options": webauthn.begin_registration(request.user, False)}
     works = _passkeys_work(request)
     return _shown(request, "passkey", _("Add a passkey"), form=form, options=options, passkeys_work=works)
 
