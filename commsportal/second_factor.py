@@ -91,7 +91,7 @@ def pending(request: HttpRequest) -> tuple[Any, str] | None:
     user = get_user_model()._default_manager.filter(pk=asked["user"], is_active=True, is_staff=True).first()
     if user is None or user.get_session_auth_hash() != asked["hash"]:  # the password was changed meanwhile
         return None
-    user.backend = asked["backend"]
+    user.backend = asked["backend"]  # type: ignore[attr-defined]
     return user, asked["then"]
 
 
@@ -137,7 +137,7 @@ def added(request: HttpRequest, what: str) -> None:
 @transaction.atomic
 def remove(request: HttpRequest, factor: Authenticator) -> bool:
     """Take away one of one's own; whether that was done: the last one stays where it is required."""
-    user = get_user_model()._default_manager.select_for_update().get(pk=request.user.pk)
+    user: Any = get_user_model()._default_manager.select_for_update().get(pk=factor.user_id)
     left = factors().filter(user=user).exclude(pk=factor.pk).exists()
     if not left and must_have(request.user):
         return False

@@ -24,7 +24,7 @@ ALWAYS = ("logout", "jsi18n")
 class PortalAdminSite(UnfoldAdminSite):
     @method_decorator(never_cache)
     @method_decorator(login_not_required)
-    def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+    def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponseBase:
         """As Django's, which logs in by the password alone."""
         if request.method == "GET" and self.has_permission(request):
             return HttpResponseRedirect(reverse("admin:index"))

@@ -20,6 +20,7 @@ from allauth.mfa.webauthn.internal import auth as webauthn
 from cryptography.fernet import InvalidToken
 from django import forms
 from django.contrib import admin, messages
+from django.core.validators import MaxLengthValidator
 from django.db import IntegrityError, transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404, render
@@ -199,7 +200,7 @@ class NewPasskeyForm(AddWebAuthnForm):
         field.label, field.max_length = _("Name"), 80
         field.help_text = _("To tell it from others: where it is kept, say.")
         field.error_messages["null_characters_not_allowed"] = UNTYPED
-        field.validators.append(forms.fields.validators.MaxLengthValidator(80))
+        field.validators.append(MaxLengthValidator(80))
         field.widget = forms.TextInput({"class": "cp-input", "maxlength": 80})
 
     def clean(self) -> Any:

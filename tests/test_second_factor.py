@@ -204,8 +204,8 @@ def test_the_code_of_somebody_else_does_not_open(anna):
         '{"rawId": "x", "response": {}}',
         "\0",
         '{"response": null}',
-    ]
-    + ['{"id":"AA","rawId":"AA","type":"public-key","response":{"clientDataJSON":"AA","authenticatorData":"AA"}}'],
+        '{"id":"AA","rawId":"AA","type":"public-key","response":{"clientDataJSON":"AA","authenticatorData":"AA"}}',
+    ],
 )
 def test_a_passkey_that_no_browser_made_is_refused(anna, credential):
     Authenticator.objects.create(user=anna, type="webauthn", data={"name": "Key", "credential": REGISTERED})

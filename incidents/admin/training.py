@@ -50,7 +50,7 @@ class TrainingAdmin(HistoryAdmin):
 
     def save_model(self, request: HttpRequest, obj: Training, form: Any, change: bool) -> None:
         if not change:
-            obj.recorded_by = request.user
+            obj.recorded_by = request.user  # type: ignore[assignment]
         super().save_model(request, obj, form, change)
 
     @admin.display(description=gettext_lazy("person"), ordering="user__first_name")

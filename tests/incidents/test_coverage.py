@@ -8,6 +8,7 @@ from io import StringIO
 from typing import Any
 
 import pytest
+from allauth.mfa.models import Authenticator
 from django.contrib.auth.models import Group, Permission, User
 from django.core.management import CommandError, call_command
 from django.urls import reverse
@@ -22,6 +23,8 @@ from incidents.coverage.readers import Audience
 from incidents.models import (
     ApprovalRule,
     AudienceSegment,
+    ChatAccount,
+    ChatWorkspace,
     CommunicationPlan,
     Component,
     ComponentGroup,
@@ -31,6 +34,7 @@ from incidents.models import (
     Scenario,
     StaffContact,
     Subscription,
+    Training,
 )
 from tests import hostile, make
 
@@ -434,9 +438,91 @@ def test_somebody_who_cannot_be_told_anything_is_to_be_looked_at():
     assert only(Kind.PERSON).person == "Anna"
 
 
+def connect(who: User, **state: Any) -> None:
+    """Their Slack account."""
+    workspace = ChatWorkspace.objects.create(name="Example", **{"enabled": True, **state})
+    ChatAccount.objects.create(workspace=workspace, member="U1", user=who)
+
+
+@pytest.mark.parametrize(("state", "found"), [({}, 0), ({"enabled": False}, 1)])
+def test_who_is_connected_in_slack_can_be_told(state, found):
+    change(person("anna"), email="")
+    connect(person("anna"), **state)
+    assert len(told_of("Anna")) == found
+    StaffContact.objects.create(user=person("anna"), by_slack=False)
+    assert len(told_of("Anna")) == 1
+
+
+# ── Training and second factors ─────────────────────────────────────────────
+
+
+def test_somebody_without_training_for_their_role_is_to_be_looked_at():
+    Training.objects.filter(user=person("anna")).delete()
+    make.trained(person("anna"), "support_lead")  # for another role
+    found = only(Kind.TRAINING)
+    assert not found.is_hole
+    assert found.sentence == "Anna has no training for this role (Communications manager)."
+    assert found.person == "Anna"
+    address = reverse("admin:incidents_training_add")
+    assert found.mends[0].address == f"{address}?user={person('anna').pk}&role=communications_manager"
+    assert coverage.check().score == 100  # of the messages
+    elena = make.client(make.user(roles.MANAGERS))
+    form = elena.get(found.mends[0].address).context["adminform"].form
+    assert (form.initial["user"], form.initial["role"]) == (str(person("anna").pk), "communications_manager")
+
+
+@pytest.mark.parametrize(
+    ("days", "said"),
+    [(-1, "ended on"), (0, "ends on"), (30, "ends on"), (31, "")],
+)
+def test_training_that_is_over_or_ends_within_thirty_days_is_to_be_looked_at(days, said):
+    Training.objects.filter(user=person("anna")).delete()
+    make.trained(person("anna"), "communications_manager", timezone.localdate() - timedelta(days=300))
+    last = make.trained(person("anna"), "communications_manager", timezone.localdate() + timedelta(days=days))
+    if not said:
+        assert coverage.check().findings == []
+        return
+    sentence = only(Kind.TRAINING).sentence
+    assert f"Anna: the training for this role {said} " in sentence
+    assert str(last.valid_until.year) in sentence
+
+
+def test_somebody_without_a_second_factor_is_told_once_for_all_plans_and_roles():
+    Authenticator.objects.filter(user=person("anna")).delete()
+    Authenticator.objects.create(user=person("anna"), type="recovery_codes", data={})  # which are none
+    copy(severities=["sev1"])
+    PlanRole.objects.create(plan=plan(), role="support_lead", user=person("anna"))
+    make.trained(person("anna"), "support_lead")
+    found = only(Kind.SECOND_FACTOR)
+    assert not found.is_hole
+    assert (found.person, len(found.plans)) == ("Anna", 2)
+    assert found.mends[0].address == reverse("admin:auth_user_change", args=[person("anna").pk])
+
+
+def test_who_cannot_log_in_needs_neither():
+    Training.objects.filter(user=person("anna")).delete()
+    Authenticator.objects.filter(user=person("anna")).delete()
+    change(person("anna"), is_active=False)
+    assert {one.kind for one in coverage.check().findings} == {Kind.PERSON, Kind.DEPUTY}
+
+
+def test_where_a_factor_is_required_and_no_approver_has_one_there_is_a_hole(settings):
+    approvers = ["anna", "paolo", "marta", "luca"]  # incident managers may approve too
+    Authenticator.objects.filter(user__username__in=approvers).delete()
+    assert coverage.check().holes == []
+    settings.STAFF_MFA = "required"
+    [hole] = coverage.check().holes
+    assert hole.kind == Kind.APPROVAL
+    assert "none of those who approve has a second factor" in hole.sentence
+    assert "nobody can approve before" in coverage.check().headline(Component.objects.all())
+    make.factor(person("paolo"))
+    assert coverage.check().holes == []
+
+
 def test_one_person_alone_in_every_role_leaves_nobody_to_approve():
     PlanRole.objects.all().delete()
     anna = person("anna")
+    Training.objects.filter(user=anna).delete()
     for role in ("incident_manager", "communications_manager", "support_lead"):
         PlanRole.objects.create(plan=plan(), role=role, user=anna)
     [hole] = coverage.check().holes
@@ -678,6 +764,25 @@ def test_the_dashboard_says_how_ready_the_plans_are_and_leads_to_the_page():
     assert "92 % of the messages ready · 1 hole" in html
     assert "1 thing to mend in the plans" in html
     assert f'href="{reverse(PAGE)}"' in html
+
+
+@pytest.mark.parametrize(
+    ("plant", "tone", "said"),
+    [
+        (lambda: None, "good", "100 % of the messages ready"),
+        (lambda: change(person("anna"), email=""), "warn", "100 % of the messages ready · 1 to look at"),
+        (lambda: PlanRole.objects.filter(role="support_lead").delete(), "bad", "100 % of the messages ready · 1 hole"),
+    ],
+)
+def test_nothing_is_green_beside_a_hole(plant, tone, said):
+    """Whatever the messages are, the colour is that of the worst that was found."""
+    plant()
+    for address in (reverse(PAGE), reverse("admin:index")):
+        html = make.client(person("paolo")).get(address).content.decode()
+        [badge] = re.findall(
+            r'<span class="cp-badge[^"]* (cp-tone-\w+)[^"]*">([^<]* of the messages ready[^<]*)<', html
+        )
+        assert badge == (f"cp-tone-{tone}", said), address
 
 
 def test_the_dashboard_looks_at_the_plans_once_a_minute(django_assert_max_num_queries):
