@@ -516,6 +516,16 @@ def permissions(*codenames: str) -> Any:
     return Permission.objects.filter(codename__in=codenames)
 
 
+def test_the_command_removes_them_where_nobody_can_log_in(boss, capsys):
+    make.factor(boss)
+    call_command("remove_second_factors", "boss")
+    assert capsys.readouterr().out == "1 second factor removed.\n"
+    assert not second_factor.has(boss)
+    assert history(boss) == ["All second factors removed."]
+    with pytest.raises(CommandError, match="nobody of the username “nobody”"):
+        call_command("remove_second_factors", "nobody")
+
+
 def test_ones_own_are_removed_on_ones_own_page(boss):
     make.factor(boss)
     path = reverse("admin:auth_user_second_factors", args=[boss.pk])

@@ -96,8 +96,8 @@ class Migration(migrations.Migration):
                 ),
             ],
             options={
-                "verbose_name": "historical training",
-                "verbose_name_plural": "historical training",
+                "verbose_name": "historical training record",
+                "verbose_name_plural": "historical training records",
                 "ordering": ("-history_date", "-history_id"),
                 "get_latest_by": ("history_date", "history_id"),
             },
@@ -164,8 +164,8 @@ class Migration(migrations.Migration):
                 ),
             ],
             options={
-                "verbose_name": "training",
-                "verbose_name_plural": "training",
+                "verbose_name": "training record",
+                "verbose_name_plural": "training records",
                 "ordering": ["-completed_on", "-pk"],
                 "constraints": [
                     models.UniqueConstraint(

@@ -43,7 +43,7 @@ class Training(models.Model):
     class State(models.TextChoices):
         CURRENT = "current", _("Current")
         SOON = "soon", _("Ends soon")
-        EXPIRED = "expired", _("Expired")
+        EXPIRED = "expired", _("Not valid any more")
 
     user = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="trainings", verbose_name=_("person")
@@ -70,8 +70,8 @@ class Training(models.Model):
     objects = TrainingQuerySet.as_manager()
 
     class Meta:
-        verbose_name = _("training")
-        verbose_name_plural = _("training")
+        verbose_name = _("training record")
+        verbose_name_plural = _("training records")
         ordering = ["-completed_on", "-pk"]
         constraints = [
             models.UniqueConstraint(
