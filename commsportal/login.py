@@ -17,6 +17,7 @@ from django.urls import reverse
 from django.utils.translation import gettext as _t
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.cache import never_cache
+from django.views.decorators.debug import sensitive_post_parameters
 from unfold.forms import AuthenticationForm
 from unfold.widgets import BASE_INPUT_CLASSES
 
@@ -87,6 +88,7 @@ class PasskeyForm(AuthenticateWebAuthnForm):
 
 
 @never_cache
+@sensitive_post_parameters()
 def second_step(request: HttpRequest) -> HttpResponse:
     """Between password and session: GET asks for the code or the passkey, POST takes either and logs in."""
     asked = second_factor.pending(request)

@@ -288,11 +288,12 @@ LOGGING = {
     "root": {"handlers": ["console"], "level": env("LOG_LEVEL", default="INFO")},
     # One line for every task put on the queue says nothing; its warnings do.
     # The path of a webhook is its credential, and urllib3 tells every path when it is asked for everything.
-    # The SDK of AWS tells with every client where it found its keys.
+    # The SDK of AWS tells with every client where it found its keys; the library of passkeys tells of each use of one.
     "loggers": {
         "django-q": {"level": "WARNING"},
         "urllib3": {"level": "INFO"},
         "botocore": {"level": "WARNING"},
+        "fido2": {"level": "WARNING"},
     },
 }
 
