@@ -76,6 +76,8 @@ class Finding:
     # What a customer would notice tonight, as the end of a sentence; and of which incidents that is true.
     tonight: str = ""
     only: str = ""
+    # Whose own it is to mend, by key, and where they do that.
+    own: tuple[int, Mend] | None = None
     plans: dict[int, CommunicationPlan] = field(default_factory=dict)
 
     @property
@@ -88,6 +90,8 @@ class Finding:
 
     def way(self, user: Any) -> Mend | None:
         """The first page on which this person can do something about it."""
+        if self.own and self.own[0] == user.pk:
+            return self.own[1]
         return next((one for one in self.mends if user.has_perm(one.permission)), None)
 
 

@@ -120,7 +120,8 @@ def _second_factor(plan: CommunicationPlan, here: Person, notes: Notes) -> None:
     who = {"who": name_of(here.user)}
     said = _("%(who)s has no second factor: whoever gets the password logs in as them.") % who
     ways = (mend(_("Open the person"), "auth_user_change", "auth.view_user", here.user.pk), mend_plan(plan))
-    one = Finding(Kind.SECOND_FACTOR, Weight.WARNING, said, ways, person=who["who"])
+    own = (here.user.pk, mend(_("Set it up"), "two_step", ""))
+    one = Finding(Kind.SECOND_FACTOR, Weight.WARNING, said, ways, person=who["who"], own=own)
     notes.note(("second factor", here.user.pk), one, plan)
 
 

@@ -499,6 +499,13 @@ def test_somebody_without_a_second_factor_is_told_once_for_all_plans_and_roles()
     assert found.mends[0].address == reverse("admin:auth_user_change", args=[person("anna").pk])
 
 
+def test_whose_factor_is_missing_is_led_to_their_own_page_and_nobody_else():
+    Authenticator.objects.filter(user=person("anna")).delete()
+    own = f'href="{reverse("admin:two_step")}">Set it up'
+    assert own in page(person("anna")).content.decode()
+    assert own not in page(person("paolo")).content.decode()
+
+
 def test_who_cannot_log_in_needs_neither():
     Training.objects.filter(user=person("anna")).delete()
     Authenticator.objects.filter(user=person("anna")).delete()
