@@ -22,6 +22,16 @@ def _fernet_of(field_keys: tuple[str, ...], secret_key: str) -> MultiFernet:
     return MultiFernet([Fernet(key) for key in keys])
 
 
+def sealed(text: str) -> str:
+    """A secret as one token, to be stored."""
+    return _fernet().encrypt(text.encode()).decode()
+
+
+def opened(token: str) -> str:
+    """The secret of a stored token. Raises InvalidToken if no key reads it."""
+    return _fernet().decrypt(token.encode()).decode()
+
+
 def rotated(token: str) -> str:
     """A stored token, encrypted anew with the newest key. Raises InvalidToken if no key reads it."""
     return _fernet().rotate(token.encode()).decode()

@@ -1,6 +1,7 @@
 import logging
 
 from django.apps import AppConfig
+from django.contrib.admin.apps import AdminConfig
 from django.core.exceptions import PermissionDenied
 
 
@@ -9,6 +10,10 @@ def in_one_line(record: logging.LogRecord) -> bool:
     if record.exc_info and isinstance(record.exc_info[1], PermissionDenied):
         record.exc_info = None
     return True
+
+
+class PortalAdminConfig(AdminConfig):
+    default_site = "commsportal.site.PortalAdminSite"
 
 
 class CommsportalConfig(AppConfig):

@@ -72,12 +72,12 @@ ADMIN_CSP = _policy | {
 # ── Applications ────────────────────────────────────────────────────────────
 INSTALLED_APPS = [
     "commsportal.apps.CommsportalConfig",
-    "unfold",
+    "unfold.apps.BasicAppConfig",
     "unfold.contrib.filters",
     "unfold.contrib.forms",
     "unfold.contrib.guardian",
     "unfold.contrib.simple_history",
-    "django.contrib.admin",
+    "commsportal.apps.PortalAdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
@@ -87,6 +87,9 @@ INSTALLED_APPS = [
     "guardian",
     "simple_history",
     "django_q",
+    "allauth",
+    "allauth.account",  # without it there is no allauth.mfa; none of its pages is served
+    "allauth.mfa",
     "channels",
     "incidents",
     "feedback",
@@ -100,6 +103,7 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "allauth.account.middleware.AccountMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "simple_history.middleware.HistoryRequestMiddleware",
@@ -134,6 +138,21 @@ AUTH_PASSWORD_VALIDATORS = [
 ANONYMOUS_USER_NAME = None
 LOGIN_URL = reverse_lazy("admin:login")
 LOGIN_REDIRECT_URL = reverse_lazy("admin:index")
+# The second step of the login: for whoever has set it up, or, if "required", for all who hold one of these permissions.
+# Who may change people is among them: they take lost factors from others.
+STAFF_MFA = env("STAFF_MFA", default="optional").strip().lower()
+if STAFF_MFA not in ("optional", "required"):
+    raise ImproperlyConfigured(f"STAFF_MFA is “{STAFF_MFA}”: write optional or required.")
+SECOND_FACTOR_FOR = ["incidents.approve_incidentupdate", "incidents.publish_incidentupdate", "auth.change_user"]
+ACCOUNT_ADAPTER = "commsportal.mfa.NoAccounts"
+ACCOUNT_EMAIL_VERIFICATION = "none"
+MFA_ADAPTER = "commsportal.mfa.Factors"
+MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
+MFA_ALLOW_UNVERIFIED_EMAIL = True  # people are made by administrators: nobody signs up
+MFA_REAUTHENTICATION_REQUIRED = False  # our pages ask for the password themselves
+MFA_TOTP_ISSUER = PORTAL_NAME
+MFA_TOTP_TOLERANCE = 1  # a code of half a minute ago is good too: clocks differ (RFC 6238, 5.2)
+ALLAUTH_TRUSTED_PROXY_COUNT = 1 if SECURE_PROXY_SSL_HEADER else 0
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # ── Database, cache, queue ──────────────────────────────────────────────────
@@ -181,6 +200,8 @@ AUDIENCE_CONFIRM_ABOVE = env.int("AUDIENCE_CONFIRM_ABOVE", default=10_000)
 # The coverage check: for how long a successful test speaks for a channel, and when a template is to be read again.
 CHANNEL_VERIFIED_DAYS = env.int("CHANNEL_VERIFIED_DAYS", default=90)
 TEMPLATE_STALE_DAYS = env.int("TEMPLATE_STALE_DAYS", default=365)
+# For how long training for a role counts, where its record says nothing else.
+TRAINING_VALID_DAYS = env.int("TRAINING_VALID_DAYS", default=365)
 # Dotted names of the tasks that find due work whatever the queue has lost; the worker enqueues them in turn.
 SWEEPS = [
     "channels.tasks.sweep",
@@ -272,11 +293,12 @@ LOGGING = {
     "root": {"handlers": ["console"], "level": env("LOG_LEVEL", default="INFO")},
     # One line for every task put on the queue says nothing; its warnings do.
     # The path of a webhook is its credential, and urllib3 tells every path when it is asked for everything.
-    # The SDK of AWS tells with every client where it found its keys.
+    # The SDK of AWS tells with every client where it found its keys; the library of passkeys tells of each use of one.
     "loggers": {
         "django-q": {"level": "WARNING"},
         "urllib3": {"level": "INFO"},
         "botocore": {"level": "WARNING"},
+        "fido2": {"level": "WARNING"},
     },
 }
 
@@ -307,6 +329,7 @@ UNFOLD = {
         }
     },
     "LOGIN": {"form": "commsportal.login.LoginForm"},
+    "ACCOUNT": {"navigation": "commsportal.site.account_links"},
     "DASHBOARD_CALLBACK": "incidents.admin.dashboard.dashboard",
     "STYLES": ["/static/portal/admin.css"],
     "SCRIPTS": ["/static/portal/admin.js"],

@@ -2,17 +2,40 @@
 
 from typing import Any, ClassVar
 
-from django.contrib import admin
+from allauth.account.models import EmailAddress
+from allauth.mfa.models import Authenticator
+from django.contrib import admin, messages
 from django.contrib.auth.admin import GroupAdmin, UserAdmin
 from django.contrib.auth.models import Group, User
-from django.http import HttpRequest
+from django.core.exceptions import PermissionDenied
+from django.db.models import QuerySet
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import render
+from django.urls import URLPattern, path, reverse
+from django.utils.translation import gettext as _t
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import ngettext
+from unfold.decorators import action
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
+from . import second_factor
 from .admin import PortalModelAdmin
 
-# Django's own admins register themselves when their module is imported, which the lines above have done.
-admin.site.unregister([User, Group])
+# Django's own admins register themselves when their module is imported, which the lines above have done. Those of
+# allauth show secrets, and what is not used here.
+admin.site.unregister([User, Group, Authenticator, EmailAddress])
+
+
+class SecondFactorFilter(admin.SimpleListFilter):
+    title = _("second factor")
+    parameter_name = "second_factor"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        return [("yes", _("Has one")), ("no", _("Has none"))]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        wanted = {"yes": True, "no": False}.get(self.value() or "")
+        return queryset if wanted is None else queryset.filter(factored=wanted)
 
 
 @admin.register(User)
@@ -22,13 +45,19 @@ class PortalUserAdmin(UserAdmin, PortalModelAdmin):
     form = UserChangeForm
     add_form = UserCreationForm
     change_password_form = AdminPasswordChangeForm
-    list_display = ["username", "first_name", "last_name", "email", "group_names", "is_active"]
-    list_filter = ["is_active", "is_staff", "groups"]
+    list_display = ["username", "first_name", "last_name", "email", "group_names", "is_active", "second_factor"]
+    list_filter = ["is_active", "is_staff", SecondFactorFilter, "groups"]
     filter_horizontal = ["groups", "user_permissions"]
     inlines: ClassVar[list[Any]] = []
+    actions_detail: ClassVar[list[Any]] = ["reset_button"]
 
     def get_queryset(self, request: HttpRequest) -> Any:
-        return super().get_queryset(request).prefetch_related("groups")
+        found = super().get_queryset(request).prefetch_related("groups")
+        return found.annotate(factored=second_factor.there_is())
+
+    @admin.display(description=_("second factor"), boolean=True, ordering="factored")
+    def second_factor(self, user: User) -> bool:
+        return user.factored  # type: ignore[attr-defined]
 
     @admin.display(description=_("groups"))
     def group_names(self, user: User) -> str:
@@ -53,6 +82,54 @@ class PortalUserAdmin(UserAdmin, PortalModelAdmin):
         if obj and obj.is_superuser and not request.user.is_superuser:
             return False
         return super().has_delete_permission(request, obj)
+
+    # ── Lost second factors ──
+
+    def get_urls(self) -> list[URLPattern]:
+        view = self.admin_site.admin_view(self.reset_view)
+        return [path("<int:pk>/second-factors/", view, name="auth_user_second_factors"), *super().get_urls()]
+
+    def has_reset_permission(self, request: HttpRequest, object_id: Any = None) -> bool:
+        """Of whom one may change, where there is something to remove; one's own are removed on one's own page."""
+        user = self.get_object(request, str(object_id)) if object_id else None
+        if user is None or user.pk == request.user.pk or not user.factored:
+            return False
+        return self.has_change_permission(request, user)
+
+    @action(
+        description=_("Remove second factors"),
+        icon="phonelink_erase",
+        url_path="to-second-factors",
+        permissions=["reset"],
+    )
+    def reset_button(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        return HttpResponseRedirect(reverse("admin:auth_user_second_factors", args=[object_id]))
+
+    def reset_view(self, request: HttpRequest, pk: int) -> HttpResponse:
+        """GET says whose and which, POST removes them."""
+        user = self.get_object(request, str(pk))
+        if user is None:
+            raise Http404
+        if not self.has_change_permission(request, user):
+            raise PermissionDenied
+        if user.pk == request.user.pk:
+            return HttpResponseRedirect(reverse("admin:two_step"))
+        back = reverse("admin:auth_user_change", args=[user.pk])
+        if request.method == "POST":
+            n = second_factor.reset(user, request.user)
+            text = ngettext("%(n)d second factor removed.", "%(n)d second factors removed.", n) % {"n": n}
+            messages.success(request, text)
+            return HttpResponseRedirect(back)
+        shown = {
+            **self.admin_site.each_context(request),
+            "opts": self.opts,
+            "title": _t("Remove second factors"),
+            "who": user.get_full_name() or user.get_username(),
+            "names": [second_factor.name(one) for one in second_factor.of(user)],
+            "must_have": second_factor.must_have(user),
+            "back": back,
+        }
+        return render(request, "admin/two_step/reset.html", shown)
 
 
 @admin.register(Group)

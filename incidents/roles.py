@@ -57,6 +57,7 @@ _GRAPHS = [
     for verb in ("view", "add", "change", "delete")
     for model in ("metricgraph", "dashboardlink")
 ]
+_TRAIN = [f"incidents.{verb}_training" for verb in ("view", "add", "change", "delete")]
 # Whoever sets a workspace up could sign in anybody's name, an approver's too: that is for administrators alone.
 _CHAT = ["incidents.view_chatworkspace", "incidents.view_chataccount", "incidents.delete_chataccount"]
 PERMISSIONS = {
@@ -81,6 +82,7 @@ PERMISSIONS = {
         *_AUTOMATE,
         *_CHAT,
         *_GRAPHS,
+        "incidents.view_training",
         "incidents.add_statuspage",
         "incidents.change_statuspage",
         "incidents.delete_statuspage",
@@ -95,7 +97,7 @@ PERMISSIONS = {
         "channels.add_channel",
     ],
     SUPPORT_LEADS: [*_SEE, *_AUTOMATE, "incidents.write_incidentupdate", "channels.view_recipient"],
-    MANAGERS: ["incidents.view_incident", "incidents.view_incidentupdate", "feedback.view_report"],
+    MANAGERS: ["incidents.view_incident", "incidents.view_incidentupdate", "feedback.view_report", *_TRAIN],
     ALL_COMPONENTS: ["incidents.operate_component"],
 }
 

@@ -1,8 +1,10 @@
 """Short ways to build a world for a test. Each returns saved rows; defaults are valid."""
 
 import itertools
+from datetime import date, timedelta
 from typing import Any
 
+from allauth.mfa.totp.internal.auth import TOTP, generate_totp_secret
 from django.contrib.auth.models import Group, User
 from django.test import Client
 from django.utils import timezone
@@ -20,7 +22,9 @@ from incidents.models import (
     PlanRole,
     Scenario,
     Subscription,
+    Training,
 )
+from incidents.models.training import usual_end
 
 _n = itertools.count(1)
 WORDS = {
@@ -55,6 +59,19 @@ def client(who: User) -> Client:
     one = Client()
     one.force_login(who)
     return one
+
+
+def factor(who: User) -> str:
+    """An authenticator app of this person; its secret."""
+    secret = generate_totp_secret()
+    TOTP.activate(who, secret)
+    return secret
+
+
+def trained(who: User, role: str, until: date | None = None) -> Training:
+    """A record of training; without `until` of today."""
+    last = until or usual_end(timezone.localdate())
+    return Training.objects.create(user=who, role=role, completed_on=last - timedelta(days=365), valid_until=last)
 
 
 def component(name: str = "", group: str = "Payments") -> Component:

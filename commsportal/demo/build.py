@@ -38,8 +38,10 @@ from incidents.models import (
     Scenario,
     StatusPage,
     Subscription,
+    Training,
 )
 from incidents.models.segment import checked
+from incidents.models.training import usual_end
 from incidents.runbooks import ready
 
 from . import DEMO_PASSWORD, STAFF, story
@@ -76,6 +78,7 @@ def steps() -> Iterator[str]:
     yield f"{len(channels)} channels tested and enabled: {', '.join(c.name for c in channels)}"
     make_plans(channels, people)
     yield "communication plans, with people in their roles"
+    yield f"{make_training(people)} people trained for their roles, of whom one must be trained again"
     yield f"{make_recipients(dice, components)} recipients with their subscriptions"
     yield f"audience segments: {', '.join(make_segments())}"
     yield f"private status page: {make_private_page(components)}"
@@ -168,6 +171,23 @@ def make_plans(channels: list[Channel], people: dict[str, User]) -> None:
                 PlanRole.objects.create(plan=plan, role=role, user=people[name], order=order)
     # What is critical is to go out by X too, once that is set up: until then the coverage check shows a hole.
     plans[1].channels.add(Channel.objects.get(name=story.PLANNED_CHANNEL))
+
+
+def make_training(people: dict[str, User]) -> int:
+    """Training for the roles of the plans: of one it is over, and of one it ends soon."""
+    today = timezone.localdate()
+    for role, names in story.DUTY:
+        for name in set(names) & set(story.TRAINED):
+            day = today - timedelta(days=story.TRAINED[name])
+            Training.objects.create(
+                user=people[name],
+                role=role,
+                completed_on=day,
+                valid_until=usual_end(day),
+                what=story.TRAINING,
+                recorded_by=people["elena"],
+            )
+    return len(story.TRAINED)
 
 
 def make_runbooks(people: dict[str, User]) -> list[str]:

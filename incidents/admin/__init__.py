@@ -20,6 +20,7 @@ from . import (
     status_page,
     subscriber,
     template,
+    training,
     update,
 )
 
@@ -43,5 +44,6 @@ __all__ = [
     "status_page",
     "subscriber",
     "template",
+    "training",
     "update",
 ]

@@ -140,6 +140,6 @@ def card(user: Any) -> dict[str, Any] | None:
     """For the dashboard: the score, and how much there is to mend. None for whoever may not read plans."""
     if not user.has_perm("incidents.view_communicationplan"):
         return None
-    score, holes, warnings = coverage.standing()
+    found = coverage.standing()
     url = glance.link("incidents_communicationplan_coverage")
-    return {"score": score, "holes": holes, "mend": holes + warnings, "url": url}
+    return {"standing": found, "mend": found.holes + found.warnings, "url": url}

@@ -147,6 +147,7 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
             _("People"),
             [
                 item(_("Users"), "person", "auth_user_changelist", "auth.view_user"),
+                item(_("Training"), "school", "incidents_training_changelist"),
                 item(_("Slack accounts"), "alternate_email", "incidents_chataccount_changelist"),
                 item(_("Groups"), "group", "auth_group_changelist", "auth.view_group"),
                 item(_("API tokens"), "key", "incidents_apitoken_changelist", MAY_HOLD),

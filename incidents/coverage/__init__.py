@@ -1,8 +1,8 @@
 """The coverage check: whether the plans would hold if something failed tonight, found by day.
 
 Each message that a plan promises is a cell of scenario × stage × channel × language; the score is the share of the
-cells that are ready. Beside them: people, approval, readers, and what no plan is for. Training and second factors are
-not looked at: the portal does not know of them yet. Another look is one more function that is called in check().
+cells that are ready. Beside them: people with their training and second factors, approval, readers, and what no plan is
+for. Another look is one more function that is called in check().
 """
 
 from collections.abc import Iterable
@@ -23,7 +23,7 @@ from .people import people
 from .readers import readers
 from .scope import channels, uncovered, unprepared, unused
 
-__all__ = ["Cell", "Coverage", "Finding", "Kind", "Mend", "OfPlan", "Weight", "check", "standing"]
+__all__ = ["Cell", "Coverage", "Finding", "Kind", "Mend", "OfPlan", "Standing", "Weight", "check", "standing"]
 
 CACHE_KEY, CACHE_SECONDS = "incidents.coverage", 60
 
@@ -78,6 +78,10 @@ class Coverage:
         return [one for one in self.findings if not one.is_hole]
 
     @property
+    def standing(self) -> "Standing":
+        return Standing(self.score, len(self.holes), len(self.warnings))
+
+    @property
     def in_words(self) -> str:
         """What the score means."""
         if not self.promised:
@@ -121,6 +125,33 @@ class Coverage:
         return None, ""
 
 
+@dataclass(frozen=True)
+class Standing:
+    """In one line: the messages that are ready, and the worst of what stands beside them."""
+
+    score: int
+    holes: int
+    warnings: int
+
+    @property
+    def tone(self) -> str:
+        """bad, warn or good: the worst that was found counts, whatever the score."""
+        if self.holes:
+            return "bad"
+        return "warn" if self.warnings or self.score < 100 else "good"
+
+    @property
+    def in_words(self) -> str:
+        said = _("%(score)d %% of the messages ready") % {"score": self.score}
+        if self.holes:
+            worst = ngettext("%(n)d hole", "%(n)d holes", self.holes) % {"n": self.holes}
+            return f"{said} · {worst}"
+        if self.warnings:
+            worst = ngettext("%(n)d to look at", "%(n)d to look at", self.warnings) % {"n": self.warnings}
+            return f"{said} · {worst}"
+        return said
+
+
 def number(n: int) -> str:
     """A count for people: 12,431."""
     return formats.number_format(n, use_l10n=True, force_grouping=True)
@@ -144,11 +175,11 @@ def check(plans: Iterable[CommunicationPlan] | None = None) -> Coverage:
     return Coverage(found, notes.in_order(), known)
 
 
-def standing(fresh: Coverage | None = None) -> tuple[int, int, int]:
-    """(score, holes, warnings) of all plans, at most a minute old; `fresh` is a check of all that was just made."""
+def standing(fresh: Coverage | None = None) -> Standing:
+    """Of all plans, at most a minute old; `fresh` is a check of all that was just made."""
     found = None if fresh else cache.get(CACHE_KEY)
     if found is None:
         fresh = fresh or check()
-        found = (fresh.score, len(fresh.holes), len(fresh.warnings))
+        found = (fresh.standing.score, fresh.standing.holes, fresh.standing.warnings)
         cache.set(CACHE_KEY, found, CACHE_SECONDS)
-    return found
+    return Standing(*found)

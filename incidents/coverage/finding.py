@@ -31,6 +31,8 @@ class Kind(models.TextChoices):
     WORDS = "words", _("Words that are missing, or would be refused")
     STALE = "stale", _("Templates to read again")
     LANGUAGE = "language", _("Languages of customers that a plan does not speak")
+    TRAINING = "training", _("People without current training for their role")
+    SECOND_FACTOR = "second_factor", _("People without a second factor")
     PERSON = "person", _("People who could not do what a plan asks of them")
     DEPUTY = "deputy", _("Roles without a deputy")
     UNUSED = "unused", _("Plans that are never used")
@@ -74,6 +76,8 @@ class Finding:
     # What a customer would notice tonight, as the end of a sentence; and of which incidents that is true.
     tonight: str = ""
     only: str = ""
+    # Whose own it is to mend, by key, and where they do that.
+    own: tuple[int, Mend] | None = None
     plans: dict[int, CommunicationPlan] = field(default_factory=dict)
 
     @property
@@ -86,6 +90,8 @@ class Finding:
 
     def way(self, user: Any) -> Mend | None:
         """The first page on which this person can do something about it."""
+        if self.own and self.own[0] == user.pk:
+            return self.own[1]
         return next((one for one in self.mends if user.has_perm(one.permission)), None)
 
 

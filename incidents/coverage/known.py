@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import date
 from functools import cached_property
 
 from django.contrib.auth import get_user_model
@@ -9,9 +10,11 @@ from django.db.models import Max, Prefetch, QuerySet
 
 from channels.models import Channel
 from channels.providers.base import Capabilities
+from commsportal import second_factor
 from incidents import publishing
 from incidents.models import (
     AudienceSegment,
+    ChatAccount,
     CommunicationPlan,
     Component,
     ComponentGroupObjectPermission,
@@ -21,6 +24,7 @@ from incidents.models import (
     Scenario,
     Severity,
     StaffContact,
+    Training,
 )
 from incidents.models.component import OPERATE
 from incidents.models.plan import PlanRole
@@ -55,6 +59,9 @@ class Known:
         self.components = list(Component.objects.select_related("group"))
         self.versions = {one.plan_id: one for one in _latest_versions()}
         self.contacts = {one.user_id: one for one in StaffContact.objects.all()}
+        self.in_slack = set(ChatAccount.objects.filter(workspace__enabled=True).values_list("user", flat=True))
+        self.trained = _trained()
+        self.factored = second_factor.holders()
         self.may = {one: _who_may(one) for one in (DECLARE, WRITE, APPROVE, PUBLISH, OPERATE)}
         self.operates = _who_operates()
         self._parts: dict[tuple[int, str], Part] = {}
@@ -151,6 +158,12 @@ def _scenarios() -> list[Scenario]:
 def _latest_versions() -> QuerySet[PlanVersion]:
     newest = PlanVersion.objects.order_by().values("plan").annotate(last=Max("pk")).values("last")
     return PlanVersion.objects.filter(pk__in=newest)
+
+
+def _trained() -> dict[tuple[int, str], date]:
+    """Person and role → the last day of their training for it, which may be over."""
+    last = Training.objects.order_by().values("user", "role").annotate(last=Max("valid_until"))
+    return {(user, role): day for user, role, day in last.values_list("user", "role", "last")}
 
 
 def _who_may(permission: str) -> set[int]:

@@ -1,14 +1,18 @@
-"""Whether the people of a plan are there, and may do what it asks of them."""
+"""Whether the people of a plan are there, may do what it asks of them, are trained for it and log in safely."""
 
 from dataclasses import dataclass, field
+from datetime import date, timedelta
 from typing import Any
 
+from django.utils import formats, timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
+from commsportal import second_factor
 from incidents.models import CommunicationPlan, Component, Role
 from incidents.models.decision import name_of
 from incidents.models.plan import ApprovalRule
+from incidents.models.training import SOON
 
 from .finding import Finding, Kind, Notes, Weight, mend, mend_plan
 from .known import APPROVE, DECLARE, PUBLISH, WRITE, Known
@@ -32,6 +36,9 @@ def people(known: Known, plan: CommunicationPlan, notes: Notes) -> None:
         for key, said in [*here.lacks().items(), *here.hard_to_reach().items()]:
             one = _of_person(plan, here, said)
             notes.note(("person", key, here.user.pk, here.role, said), one, plan)
+        if here.user.is_active:
+            _training(plan, here, notes)
+            _second_factor(plan, here, notes)
     for role in Role:
         if len(set(able[role])) < 2:
             one = _thin(known, plan, role, able[role])
@@ -72,15 +79,61 @@ class Person:
         """Nothing that telling_staff could write to."""
         contact = self.known.contacts.get(self.user.pk)
         by_email = self.user.email and (contact is None or contact.by_email)
-        if not self.user.is_active or by_email or (contact and contact.phone):
+        by_slack = self.user.pk in self.known.in_slack and (contact is None or contact.by_slack)
+        if not self.user.is_active or by_email or by_slack or (contact and contact.phone):
             return {}
         who = {"who": name_of(self.user), "role": self.role.label}
-        return {"address": _("%(who)s cannot be told anything: there is neither email nor phone (%(role)s).") % who}
+        said = _("%(who)s cannot be told anything: there is neither email nor phone nor Slack (%(role)s).")
+        return {"address": said % who}
 
 
 def _of_person(plan: CommunicationPlan, here: Person, said: str) -> Finding:
     ways = (mend(_("Open the person"), "auth_user_change", "auth.view_user", here.user.pk), mend_plan(plan))
     return Finding(Kind.PERSON, Weight.WARNING, said, ways, person=name_of(here.user))
+
+
+def _training(plan: CommunicationPlan, here: Person, notes: Notes) -> None:
+    """Trained for this role, and for some time to come."""
+    until, today = here.known.trained.get((here.user.pk, here.role)), timezone.localdate()
+    if until and until > today + timedelta(days=SOON):
+        return
+    text = _("%(who)s has no training for this role (%(role)s).")
+    if until:
+        text = _("%(who)s: the training for this role ended on %(day)s (%(role)s).")
+        if until >= today:
+            text = _("%(who)s: the training for this role ends on %(day)s (%(role)s).")
+    said = text % {"who": name_of(here.user), "role": here.role.label, "day": _day(until) if until else ""}
+    view = "incidents_training_add"
+    record = mend(_("Record training"), view, "incidents.add_training", user=here.user.pk, role=here.role.value)
+    one = Finding(Kind.TRAINING, Weight.WARNING, said, (record, mend_plan(plan)), person=name_of(here.user))
+    notes.note(("training", here.user.pk, here.role), one, plan)
+
+
+def _day(on: date) -> str:
+    return formats.date_format(on, _("j M Y"))
+
+
+def _second_factor(plan: CommunicationPlan, here: Person, notes: Notes) -> None:
+    """Told once of a person, whatever their roles: they set it up themselves."""
+    if here.user.pk in here.known.factored:
+        return
+    who = {"who": name_of(here.user)}
+    said = _("%(who)s has no second factor: whoever gets the password logs in as them.") % who
+    ways = (mend(_("Open the person"), "auth_user_change", "auth.view_user", here.user.pk), mend_plan(plan))
+    own = (here.user.pk, mend(_("Set it up"), "two_step", ""))
+    one = Finding(Kind.SECOND_FACTOR, Weight.WARNING, said, ways, person=who["who"], own=own)
+    notes.note(("second factor", here.user.pk), one, plan)
+
+
+def _approvers_locked_out(known: Known, plan: CommunicationPlan, approvers: set[int], notes: Notes) -> None:
+    """Where a second factor is required, who has none approves nothing."""
+    if not second_factor.required() or not approvers or approvers & known.factored:
+        return
+    said = {"plan": plan.name}
+    text = _("%(plan)s: none of those who approve has a second factor, without which nothing can be approved here.")
+    tonight = _("nobody can approve before they have set up a second factor")
+    one = Finding(Kind.APPROVAL, Weight.HOLE, text % said, (mend_plan(plan),), tonight=tonight)
+    notes.note(("locked out", plan.pk), one, plan)
 
 
 def _thin(known: Known, plan: CommunicationPlan, role: Role, able: list[int]) -> Finding:
@@ -102,6 +155,7 @@ def _approval(known: Known, plan: CommunicationPlan, able: dict[str, list[int]],
     """Nobody approves their own words: for whoever writes there must be others, as many as the plan asks for."""
     named = {pk for holders in able.values() for pk in holders}
     writers, approvers = named & known.may[WRITE], named & known.may[APPROVE]
+    _approvers_locked_out(known, plan, approvers, notes)
     if len(writers | approvers) == 1 and writers and approvers:
         who = next(name_of(one.user) for one in plan.roles.all() if one.user_id in writers)
         said = {"plan": plan.name, "who": who}

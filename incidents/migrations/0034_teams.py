@@ -6,7 +6,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("incidents", "0032_aws_call_by"),
+        ("incidents", "0033_training"),
     ]
 
     operations = [

@@ -26,6 +26,7 @@ from .subscriber_import import SubscriberImport
 from .subscription_request import SubscriptionRequest
 from .template import MessageTemplate, Scenario
 from .ticket import IncidentTicket
+from .training import Training
 from .update import IncidentUpdate
 from .words import (
     BADNESS,
@@ -109,5 +110,6 @@ __all__ = [
     "SubscriberImport",
     "Subscription",
     "SubscriptionRequest",
+    "Training",
     "UpdatePicture",
 ]

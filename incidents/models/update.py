@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from django.conf import settings
 from django.db import models, transaction
 from django.db.models import F, Q
+from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext as _t
 from django.utils.translation import gettext_lazy as _
@@ -213,6 +214,14 @@ class IncidentUpdate(models.Model):
                 }
             )
 
+    def _check_factor(self, user: Any) -> None:
+        """Who must have a second factor decides nothing without, wherever they are: Slack has no login of ours."""
+        from commsportal import second_factor
+
+        if second_factor.lacks(user):
+            text = _t("%(who)s must have a second factor for this. Log in at %(url)s and set it up there.")
+            raise NotAllowed(text % {"who": name_of(user), "url": f"{settings.PORTAL_URL}{reverse('admin:two_step')}"})
+
     # ── Verbs: lock, check, change, record ──
 
     def edit(
@@ -322,6 +331,7 @@ class IncidentUpdate(models.Model):
             Incident.objects.select_for_update(no_key=True).get(pk=self.incident_id)
             me = self._locked()
             me._check_may("approve", by)
+            me._check_factor(by)
             if by.pk in me.writers():
                 raise NotAllowed(_t("You wrote this update, so somebody else must approve it."))
             me._check_status(self.Status.IN_REVIEW)
@@ -360,6 +370,7 @@ class IncidentUpdate(models.Model):
             me._check_may("publish", by)
             if not by.has_perm("incidents.break_glass"):
                 raise NotAllowed(_t("%(who)s may not send without a second person.") % {"who": name_of(by)})
+            me._check_factor(by)
             me._check_status(self.Status.IN_REVIEW)
             me._check_seen(seen_hash)
             if not reason.strip():

@@ -646,3 +646,27 @@ def test_nobody_takes_the_role_that_the_plan_asks_for_approvals():
     assert update.incident.roles.get(role="communications_manager").user == who
     make.client(who).post(hand_out, {"role": "support_lead", "user": who.pk})
     assert update.incident.roles.get(role="support_lead").user == who
+
+
+# ── A second factor ─────────────────────────────────────────────────────────
+
+
+def test_who_must_have_a_second_factor_and_has_none_decides_nothing(settings):
+    settings.STAFF_MFA = "required"
+    a_plan()
+    update, who = waiting(), glass_breaker()
+    for verb in (update.approve, lambda by: update.break_glass(by, "Nobody is there.", update.content_hash)):
+        with pytest.raises(NotAllowed, match="must have a second factor for this"):
+            verb(who)
+    update.refresh_from_db()
+    assert update.status == Status.IN_REVIEW
+    make.factor(who)
+    assert update.approve(who).status == Status.APPROVED
+
+
+def test_what_was_approved_goes_out_though_a_factor_is_required_since(settings):
+    a_plan()
+    who = make.communications_manager()
+    update = waiting().approve(who)
+    settings.STAFF_MFA = "required"
+    assert update.publish(who).status == Status.PUBLISHED

@@ -8,6 +8,7 @@ from io import StringIO
 from typing import Any
 
 import pytest
+from allauth.mfa.models import Authenticator
 from django.contrib.auth.models import Group, Permission, User
 from django.core.management import CommandError, call_command
 from django.urls import reverse
@@ -22,6 +23,8 @@ from incidents.coverage.readers import Audience
 from incidents.models import (
     ApprovalRule,
     AudienceSegment,
+    ChatAccount,
+    ChatWorkspace,
     CommunicationPlan,
     Component,
     ComponentGroup,
@@ -31,6 +34,7 @@ from incidents.models import (
     Scenario,
     StaffContact,
     Subscription,
+    Training,
 )
 from tests import hostile, make
 
@@ -47,7 +51,7 @@ def _demo(settings) -> None:
 
 @pytest.fixture(scope="module")
 def world(shared_world) -> None:
-    """One plan without a hole: words, channels, readers, and two people for each role."""
+    """One plan without a hole: words, channels, readers, and two trained people with second factors for each role."""
     for entry in library.entries():
         if entry.slug in (SLUG, UPKEEP):
             library.load(entry)
@@ -64,6 +68,9 @@ def world(shared_world) -> None:
         ("support_lead", make.user(roles.SUPPORT_LEADS, roles.ALL_COMPONENTS, username="tomas")),
     ]
     make.plan(*channels, people=people)
+    for role, who in people:
+        make.trained(who, role)
+        make.factor(who)
 
 
 def plan() -> CommunicationPlan:
@@ -434,7 +441,7 @@ def test_somebody_may_not_work_on_components_of_the_plan():
 
 def test_somebody_who_cannot_be_told_anything_is_to_be_looked_at():
     change(person("anna"), email="")
-    assert "there is neither email nor phone" in only(Kind.PERSON).sentence
+    assert "there is neither email nor phone nor Slack" in only(Kind.PERSON).sentence
     contact = StaffContact.objects.create(user=person("anna"), phone="+447700900000")
     assert coverage.check().findings == []
     change(contact, phone="")
@@ -444,9 +451,98 @@ def test_somebody_who_cannot_be_told_anything_is_to_be_looked_at():
     assert only(Kind.PERSON).person == "Anna"
 
 
+def connect(who: User, **state: Any) -> None:
+    """Their Slack account."""
+    workspace = ChatWorkspace.objects.create(name="Example", **{"enabled": True, **state})
+    ChatAccount.objects.create(workspace=workspace, member="U1", user=who)
+
+
+@pytest.mark.parametrize(("state", "found"), [({}, 0), ({"enabled": False}, 1)])
+def test_who_is_connected_in_slack_can_be_told(state, found):
+    change(person("anna"), email="")
+    connect(person("anna"), **state)
+    assert len(told_of("Anna")) == found
+    StaffContact.objects.create(user=person("anna"), by_slack=False)
+    assert len(told_of("Anna")) == 1
+
+
+# ── Training and second factors ─────────────────────────────────────────────
+
+
+def test_somebody_without_training_for_their_role_is_to_be_looked_at():
+    Training.objects.filter(user=person("anna")).delete()
+    make.trained(person("anna"), "support_lead")  # for another role
+    found = only(Kind.TRAINING)
+    assert not found.is_hole
+    assert found.sentence == "Anna has no training for this role (Communications manager)."
+    assert found.person == "Anna"
+    address = reverse("admin:incidents_training_add")
+    assert found.mends[0].address == f"{address}?user={person('anna').pk}&role=communications_manager"
+    assert coverage.check().score == 100  # of the messages
+    elena = make.client(make.user(roles.MANAGERS))
+    form = elena.get(found.mends[0].address).context["adminform"].form
+    assert (form.initial["user"], form.initial["role"]) == (str(person("anna").pk), "communications_manager")
+
+
+@pytest.mark.parametrize(
+    ("days", "said"),
+    [(-1, "ended on"), (0, "ends on"), (30, "ends on"), (31, "")],
+)
+def test_training_that_is_over_or_ends_within_thirty_days_is_to_be_looked_at(days, said):
+    Training.objects.filter(user=person("anna")).delete()
+    make.trained(person("anna"), "communications_manager", timezone.localdate() - timedelta(days=300))
+    last = make.trained(person("anna"), "communications_manager", timezone.localdate() + timedelta(days=days))
+    if not said:
+        assert coverage.check().findings == []
+        return
+    sentence = only(Kind.TRAINING).sentence
+    assert f"Anna: the training for this role {said} " in sentence
+    assert str(last.valid_until.year) in sentence
+
+
+def test_somebody_without_a_second_factor_is_told_once_for_all_plans_and_roles():
+    Authenticator.objects.filter(user=person("anna")).delete()
+    Authenticator.objects.create(user=person("anna"), type="recovery_codes", data={})  # which are none
+    copy(severities=["sev1"])
+    PlanRole.objects.create(plan=plan(), role="support_lead", user=person("anna"))
+    make.trained(person("anna"), "support_lead")
+    found = only(Kind.SECOND_FACTOR)
+    assert not found.is_hole
+    assert (found.person, len(found.plans)) == ("Anna", 2)
+    assert found.mends[0].address == reverse("admin:auth_user_change", args=[person("anna").pk])
+
+
+def test_whose_factor_is_missing_is_led_to_their_own_page_and_nobody_else():
+    Authenticator.objects.filter(user=person("anna")).delete()
+    own = f'href="{reverse("admin:two_step")}">Set it up'
+    assert own in page(person("anna")).content.decode()
+    assert own not in page(person("paolo")).content.decode()
+
+
+def test_who_cannot_log_in_needs_neither():
+    Training.objects.filter(user=person("anna")).delete()
+    Authenticator.objects.filter(user=person("anna")).delete()
+    change(person("anna"), is_active=False)
+    assert {one.kind for one in coverage.check().findings} == {Kind.PERSON, Kind.DEPUTY}
+
+
+def test_where_a_factor_is_required_and_no_approver_has_one_there_is_a_hole(settings):
+    approvers = ["anna", "paolo", "marta", "luca"]  # incident managers may approve too
+    Authenticator.objects.filter(user__username__in=approvers).delete()
+    assert coverage.check().holes == []
+    settings.STAFF_MFA = "required"
+    [hole] = coverage.check().holes
+    assert hole.kind == Kind.APPROVAL
+    assert "none of those who approve has a second factor" in hole.sentence
+    assert "nobody can approve before" in coverage.check().headline(Component.objects.all())
+    make.factor(person("paolo"))
+    assert coverage.check().holes == []
+
+
 def test_one_person_alone_in_every_role_leaves_nobody_to_approve():
     PlanRole.objects.all().delete()
     anna = person("anna")
+    Training.objects.filter(user=anna).delete()
     for role in ("incident_manager", "communications_manager", "support_lead"):
         PlanRole.objects.create(plan=plan(), role=role, user=anna)
     [hole] = coverage.check().holes
@@ -562,7 +658,7 @@ def test_a_language_that_customers_read_and_the_plan_does_not_speak_is_to_be_loo
 
 
 def test_it_asks_as_much_of_many_plans_as_of_one(django_assert_num_queries):
-    with django_assert_num_queries(22):
+    with django_assert_num_queries(25):
         coverage.check()
     for entry in library.entries()[:3]:
         library.load(entry)
@@ -573,7 +669,7 @@ def test_it_asks_as_much_of_many_plans_as_of_one(django_assert_num_queries):
         PlanStage.objects.create(plan=other, stage="identified", locales=["it"]).channels.set([make.channel()])
         ApprovalRule.objects.create(plan=other)
         other.current()
-    with django_assert_num_queries(24):  # the channels and segments of stages, which there were none of
+    with django_assert_num_queries(27):  # the channels and segments of stages, which there were none of
         found = coverage.check()
     assert len(found.plans) == 7
 
@@ -590,7 +686,7 @@ def test_the_page_says_the_sentence_the_score_and_what_to_mend():
     change(channel("Texts"), paused_at=timezone.now())
     html = page(person("anna")).content.decode()
     assert "2 holes. If Checkout should fail tonight, nothing goes out by Texts." in html
-    assert "61 % ready" in html
+    assert "61 % of the messages ready · 2 holes" in html
     assert html.count("✕") > 14
     assert f'href="{reverse("admin:channels_channel_change", args=[channel("Texts").pk])}"' in html
     assert "stage=investigating&amp;locale=it" in html
@@ -685,9 +781,28 @@ def test_the_dashboard_says_how_ready_the_plans_are_and_leads_to_the_page():
     template().delete()
     client.get(reverse(PAGE))  # who mended something and looked at it finds the same on the dashboard
     html = client.get(reverse("admin:index")).content.decode()
-    assert "92 % ready" in html
+    assert "92 % of the messages ready · 1 hole" in html
     assert "1 thing to mend in the plans" in html
     assert f'href="{reverse(PAGE)}"' in html
+
+
+@pytest.mark.parametrize(
+    ("plant", "tone", "said"),
+    [
+        (lambda: None, "good", "100 % of the messages ready"),
+        (lambda: change(person("anna"), email=""), "warn", "100 % of the messages ready · 1 to look at"),
+        (lambda: PlanRole.objects.filter(role="support_lead").delete(), "bad", "100 % of the messages ready · 1 hole"),
+    ],
+)
+def test_nothing_is_green_beside_a_hole(plant, tone, said):
+    """Whatever the messages are, the colour is that of the worst that was found."""
+    plant()
+    for address in (reverse(PAGE), reverse("admin:index")):
+        html = make.client(person("paolo")).get(address).content.decode()
+        [badge] = re.findall(
+            r'<span class="cp-badge[^"]* (cp-tone-\w+)[^"]*">([^<]* of the messages ready[^<]*)<', html
+        )
+        assert badge == (f"cp-tone-{tone}", said), address
 
 
 def test_the_dashboard_looks_at_the_plans_once_a_minute(django_assert_max_num_queries):
@@ -696,7 +811,7 @@ def test_the_dashboard_looks_at_the_plans_once_a_minute(django_assert_max_num_qu
         client.get(reverse("admin:index"))
     with django_assert_max_num_queries(40) as second:
         client.get(reverse("admin:index"))
-    assert len(first) - len(second) == 22
+    assert len(first) - len(second) == 25
 
 
 # ── The command ─────────────────────────────────────────────────────────────
@@ -716,7 +831,7 @@ def test_the_command_says_that_all_is_ready():
     code, said, _error = run()
     assert code == 0
     assert said.startswith("No holes")
-    assert "100 %: 42 of the 42" in said
+    assert "100 % of the messages ready: 42 of the 42" in said
 
 
 def test_the_command_fails_with_holes_and_names_them():

@@ -52,6 +52,8 @@ TABLE = """
     add an event subscription  . . . . .
     read the report            I C . M .
     add a person               . . . . .
+    record training            . . . M .
+    remove a lost factor       . . . . .
 """
 
 
@@ -158,6 +160,8 @@ ACTIONS: dict[str, Callable[[User, World], bool]] = {
     "add an event subscription": got("admin:incidents_eventsubscription_add"),
     "read the report": got("admin:feedback_report"),
     "add a person": got("admin:auth_user_add"),
+    "record training": got("admin:incidents_training_add"),
+    "remove a lost factor": posted("admin:auth_user_second_factors", lambda world: world.second.pk),
 }
 
 

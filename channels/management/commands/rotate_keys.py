@@ -10,12 +10,13 @@ from django.utils.translation import gettext as _
 
 from channels.models import Channel, Recipient
 from channels.secrets import EncryptedJSONField, rotated
+from commsportal import second_factor
 
 
 class Command(BaseCommand):
     help = (
-        "Encrypt the credentials of all channels, and the secrets of webhook subscribers, alert sources and event "
-        "subscriptions, anew with the first of FIELD_KEYS; then the old keys can go."
+        "Encrypt the credentials of all channels, and the secrets of webhook subscribers, alert sources, event "
+        "subscriptions and second factors, anew with the first of FIELD_KEYS; then the old keys can go."
     )
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -31,6 +32,11 @@ class Command(BaseCommand):
                 )
                 ids = ", ".join(str(pk) for pk in lost)
                 wrong.append(text % {"what": model._meta.verbose_name_plural, "ids": ids})
+        factors, lost_factors = second_factor.rotate()
+        others += factors
+        if lost_factors:
+            text = _("No key reads the second factors %(ids)s. Add their key to FIELD_KEYS, or remove them.")
+            wrong.append(text % {"ids": ", ".join(str(pk) for pk in lost_factors)})
         self.stdout.write(_("Encrypted anew: %(count)d.") % {"count": channels + recipients + others})
         if lost_channels:
             names = Channel.objects.filter(pk__in=lost_channels).values_list("name", flat=True)

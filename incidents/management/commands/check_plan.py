@@ -62,7 +62,7 @@ def _why(found: Coverage, least: int) -> str:
 
 
 def _in_words(found: Coverage) -> str:
-    lines = [found.headline(found.known.components), f"{found.score} %: {found.in_words}"]
+    lines = [found.headline(found.known.components), f"{found.standing.in_words}: {found.in_words}"]
     for one in found.findings:
         plans = f" [{one.plan_names}]" if one.plans else ""
         lines.append(f"{one.weight.label}: {one.sentence}{plans}")

@@ -451,3 +451,17 @@ def test_a_message_that_cannot_be_changed_just_now_is_changed_later(fake, people
     assert ChatPost.objects.get().closed_at is None
     direct.close_decided()
     assert ChatPost.objects.get().closed_at
+
+
+# ── A second factor ─────────────────────────────────────────────────────────
+
+
+def test_who_must_have_a_second_factor_and_has_none_approves_nothing_there(fake, people, chat, asked, settings):
+    settings.STAFF_MFA = "required"
+    [message] = messages(fake, people["anna"])
+    chat.clicks(member(people["anna"]), buttons(message)["approve"])
+    assert "Anna must have a second factor for this. Log in at <http://127.0.0.1:8000/admin/two-step/>" in chat.answer()
+    assert state(asked) == Status.IN_REVIEW
+    make.factor(people["anna"])
+    chat.clicks(member(people["anna"]), buttons(message)["approve"], trigger="trigger-2")
+    assert state(asked) == Status.APPROVED
