@@ -73,7 +73,11 @@ def sweep() -> None:
     if not cache.add("awareness:looked", True, EVERY_SECONDS):
         return
     lately = Q(resolved_at=None) | Q(resolved_at__gt=timezone.now() - LOOKED_AT)
-    incidents = list(Incident.objects.filter(lately, published_at__isnull=False, imported_from=None).order_by("-pk"))
+    look_at(list(Incident.objects.filter(lately, published_at__isnull=False, imported_from=None).order_by("-pk")))
+
+
+def look_at(incidents: list[Incident]) -> None:
+    """Count those that have other receipts than when last counted, at most AT_ONCE."""
     receipts = _receipts(incidents)
     known = dict(Kept.objects.filter(incident__in=incidents).values_list("incident_id", "receipts"))
     changed = [one for one in incidents if receipts[one.thread] != known.get(one.pk, 0)]

@@ -16,9 +16,10 @@ from django.utils import timezone
 from guardian.shortcuts import assign_perm
 
 from channels import delivery
-from channels.models import Channel, Delivery, Dispatch, Notice, NoticeCount, Recipient, Suppression
+from channels.models import Channel, Delivery, Dispatch, Medium, Notice, NoticeCount, Recipient, Suppression
 from channels.providers.base import Addressee, Message
 from channels.secrets import address_hash
+from feedback import awareness
 from feedback.models import SurveyAnswer
 from incidents import declaring, library, planning, publishing, roles
 from incidents.alerts import taking_in
@@ -293,6 +294,7 @@ def relive(past: story.Past, people: dict[str, User], dice: random.Random) -> In
         decide(update, said, start, people)
         deliver(update, start + timedelta(minutes=said.minute), dice)
     answer(incident, past, start, dice)
+    awareness.look_at([incident])
     incident.refresh_from_db()
     return incident
 
@@ -359,24 +361,28 @@ def deliver(update: IncidentUpdate, at: datetime, dice: random.Random) -> None:
 
 
 def outcomes(one: Dispatch, dice: random.Random) -> list[Delivery]:
-    """The outcomes of a dispatch as the engine would have recorded them: a few failed."""
+    """The outcomes of a dispatch as the engine would have recorded them: a few failed, and texts have receipts."""
     publishing.expand(one)
-    at = timezone.now()
+    at, tells = timezone.now(), one.channel.get_provider().capabilities.medium == Medium.SMS
     failures = story.FAILURES.get(one.channel.get_provider().capabilities.medium, [])
+    later = random.Random(one.pk)  # its own, for the dice have other uses
     rows = []
     for ids in one.batches.values_list("recipient_ids", flat=True):
         for n, recipient_id in enumerate(ids):
             code, detail = dice.choice(failures) if failures and dice.random() < 0.015 else ("", "")
-            rows.append(
-                Delivery(
-                    dispatch=one,
-                    recipient_id=recipient_id,
-                    status=Delivery.Status.FAILED if code else Delivery.Status.SENT,
-                    code=code,
-                    detail=detail,
-                    at=at + timedelta(seconds=2 + n // 20),
-                )
+            sent = at + timedelta(seconds=2 + n // 20)
+            row = Delivery(
+                dispatch=one,
+                recipient_id=recipient_id,
+                status=Delivery.Status.FAILED if code else Delivery.Status.SENT,
+                code=code,
+                detail=detail,
+                at=sent,
             )
+            if tells and not code:
+                row.status = Delivery.Status.DELIVERED
+                row.delivered_at = sent + timedelta(seconds=3 + later.expovariate(1 / 40))
+            rows.append(row)
     if one.channel.get_provider().capabilities.counted:
         show_in_app(one, rows)
     one.batches.update(
@@ -411,7 +417,7 @@ def count_views(keys: Iterable[str]) -> None:
 def answer(incident: Incident, past: story.Past, start: datetime, dice: random.Random) -> None:
     """Some of those who were invited answer over the hours that follow."""
     invited = Delivery.objects.filter(
-        dispatch__thread=incident.thread, dispatch__purpose=Dispatch.Purpose.SURVEY, status=Delivery.Status.SENT
+        dispatch__thread=incident.thread, dispatch__purpose=Dispatch.Purpose.SURVEY, status__in=Delivery.REACHED
     )
     locales = dict(Recipient.objects.filter(pk__in=invited.values("recipient_id")).values_list("pk", "locale"))
     chosen = dice.sample(sorted(locales), min(past.answers, len(locales)))
