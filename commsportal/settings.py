@@ -233,10 +233,6 @@ STATUS_PAGE_FILES = "incidents.statuspage.copies.current"
 # The region that a new AWS channel starts with.
 AWS_REGION = env("AWS_REGION", default=env("AWS_DEFAULT_REGION", default="eu-south-1"))
 
-# ── Feedback ────────────────────────────────────────────────────────────────
-# How long an invitation to the survey can be answered, counted from its sending.
-SURVEY_OPEN_DAYS = env.int("SURVEY_OPEN_DAYS", default=30)
-
 # ── Languages and time ──────────────────────────────────────────────────────
 LANGUAGE_CODE = "en"
 LANGUAGES = [("en", _("English")), ("it", _("Italian"))]

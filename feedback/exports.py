@@ -18,6 +18,7 @@ from incidents.models import PromiseBreach, Severity, Stage
 
 from .models import QUESTIONS, SurveyAnswer
 from .reports import IncidentFacts, Reach, Summary, together
+from .screening import screened
 
 
 def cell(value: Any) -> str:
@@ -152,7 +153,7 @@ def incident(
         *(row for reach in one.channels for row in _reach(reach)),
         (_("Reached"), _("all messages to people"), _percent(summary.reach.rate), "%"),
         *_survey(one),
-        *((_("Comment"), answer.at, answer.comment, "") for answer in answers if answer.comment),
+        *((_("Comment"), answer.at, text, "") for answer in answers for text in screened(answer).values()),
     ]
     return _response(name, [_("Figure"), _("Of"), _("Value"), _("Unit")], rows)
 

@@ -41,13 +41,14 @@ _DECIDE = [
     "incidents.publish_incidentupdate",
     "channels.retry_dispatch",
     "feedback.view_report",
+    "feedback.view_survey",
     "feedback.view_surveyanswer",
 ]
 _PLAN = [
     f"incidents.{verb}_{model}"
     for verb in ("add", "change", "delete")
     for model in ("messagetemplate", "scenario", "communicationplan", "planrole", "audiencesegment", "runbook")
-]
+] + ["feedback.add_survey", "feedback.change_survey"]
 _MONITOR = [
     f"incidents.{verb}_{model}" for verb in ("add", "change", "delete") for model in ("alertsource", "alertrule")
 ]
@@ -84,6 +85,7 @@ PERMISSIONS = {
         "incidents.add_statuspage",
         "incidents.change_statuspage",
         "incidents.delete_statuspage",
+        "feedback.read_surveytext",
         "channels.view_recipient",
         "channels.add_recipient",
         "channels.change_recipient",

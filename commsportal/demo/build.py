@@ -19,7 +19,7 @@ from channels import delivery
 from channels.models import Channel, Delivery, Dispatch, Notice, NoticeCount, Recipient, Suppression
 from channels.providers.base import Addressee, Message
 from channels.secrets import address_hash
-from feedback.models import SurveyAnswer
+from feedback.models import SurveyAnswer, SurveyVersion
 from incidents import declaring, library, planning, publishing, roles
 from incidents.alerts import taking_in
 from incidents.alerts.signal import Signal, hint
@@ -393,6 +393,8 @@ def answer(incident: Incident, past: story.Past, start: datetime, dice: random.R
     invited = Delivery.objects.filter(
         dispatch__thread=incident.thread, dispatch__purpose=Dispatch.Purpose.SURVEY, status=Delivery.Status.SENT
     )
+    channels = dict(invited.values_list("recipient_id", "dispatch__channel_id"))
+    version = SurveyVersion.objects.earliest("pk")
     locales = dict(Recipient.objects.filter(pk__in=invited.values("recipient_id")).values_list("pk", "locale"))
     chosen = dice.sample(sorted(locales), min(past.answers, len(locales)))
     comments = {locale: list(texts) for locale, texts in past.comments.items()}
@@ -405,17 +407,20 @@ def answer(incident: Incident, past: story.Past, start: datetime, dice: random.R
             SurveyAnswer(
                 incident=incident,
                 recipient_id=recipient_id,
-                clear=clear,
-                timely=timely,
-                useful=useful,
-                comment=left.pop() if left and dice.random() < 0.2 else "",
+                version=version,
+                channel_id=channels[recipient_id],
+                given={"clear": clear, "timely": timely, "useful": useful},
+                texts={"comment": left.pop()} if left and dice.random() < 0.2 else {},
                 locale=locale,
             )
         )
     end = start + timedelta(minutes=past.updates[-1].minute)
     for hour, first in enumerate(range(0, len(rows), 20)):
         with clock(end + timedelta(minutes=9 + 47 * hour)):
-            SurveyAnswer.objects.bulk_create(rows[first : first + 20])
+            answered = rows[first : first + 20]
+            for one in answered:
+                one.at = timezone.now()
+            SurveyAnswer.objects.bulk_create(answered)
 
 
 # ── Its present ─────────────────────────────────────────────────────────────

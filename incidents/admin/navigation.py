@@ -74,6 +74,7 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
                     "incidents_knownquestion_changelist",
                     "incidents.view_incident",
                 ),
+                item(_("Surveys"), "rate_review", "feedback_survey_changelist", "feedback.view_survey"),
                 item(_("Scenarios"), "category", "incidents_scenario_changelist", "incidents.view_scenario"),
                 item(_("Components"), "widgets", "incidents_component_changelist") if sees_components else None,
                 item(

@@ -1,0 +1,3 @@
+from . import answer, report, survey
+
+__all__ = ["answer", "report", "survey"]
