@@ -298,7 +298,7 @@ UNFOLD = {
         }
     },
     "LOGIN": {"form": "commsportal.login.LoginForm"},
-    "DASHBOARD_CALLBACK": "incidents.admin.dashboard.dashboard",
+    "DASHBOARD_CALLBACK": "feedback.admin.action.dashboard",
     "STYLES": ["/static/portal/admin.css"],
     "SCRIPTS": ["/static/portal/admin.js"],
     "SIDEBAR": {

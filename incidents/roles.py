@@ -36,6 +36,7 @@ _SEE = [
     "channels.view_delivery",
 ]
 _SPEAK = ["incidents.declare_incident", "incidents.write_incidentupdate"]
+_IMPROVE = [f"feedback.{verb}_improvementaction" for verb in ("view", "add", "change")]
 _DECIDE = [
     "incidents.approve_incidentupdate",
     "incidents.publish_incidentupdate",
@@ -43,6 +44,7 @@ _DECIDE = [
     "feedback.view_report",
     "feedback.view_survey",
     "feedback.view_surveyanswer",
+    *_IMPROVE,
 ]
 _PLAN = [
     f"incidents.{verb}_{model}"
@@ -97,7 +99,7 @@ PERMISSIONS = {
         "channels.add_channel",
     ],
     SUPPORT_LEADS: [*_SEE, *_AUTOMATE, "incidents.write_incidentupdate", "channels.view_recipient"],
-    MANAGERS: ["incidents.view_incident", "incidents.view_incidentupdate", "feedback.view_report"],
+    MANAGERS: ["incidents.view_incident", "incidents.view_incidentupdate", "feedback.view_report", *_IMPROVE],
     ALL_COMPONENTS: ["incidents.operate_component"],
 }
 

@@ -1,3 +1,3 @@
-from . import answer, report, survey
+from . import action, answer, report, survey
 
-__all__ = ["answer", "report", "survey"]
+__all__ = ["action", "answer", "report", "survey"]

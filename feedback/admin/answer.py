@@ -17,7 +17,7 @@ from unfold.decorators import display
 
 from commsportal.admin import ReadOnlyAdmin
 from feedback import screening
-from feedback.models import SurveyAnswer, SurveyReading
+from feedback.models import ImprovementAction, SurveyAnswer, SurveyReading
 from feedback.models.answer import LOW
 from incidents.admin.refusal import refused
 from incidents.errors import NotAllowed
@@ -60,7 +60,10 @@ class SurveyAnswerAdmin(ReadOnlyAdmin):
         masked = answer is not None and any(
             screening.screen(text, answer.locale).masked for text in answer.texts.values()
         )
-        shown = {"answer": answer, "masked": masked, "may_read": self._may_read(request)}
+        shown: dict[str, Any] = {"answer": answer, "masked": masked, "may_read": self._may_read(request)}
+        if answer and request.user.has_perm("feedback.view_improvementaction"):  # type: ignore[union-attr]
+            shown["actions"] = ImprovementAction.objects.for_user(request.user).filter(source=f"answer:{answer.pk}")
+            shown["may_act"] = request.user.has_perm("feedback.add_improvementaction")  # type: ignore[union-attr]
         return super().changeform_view(request, object_id, form_url, {**(extra_context or {}), **shown})
 
     def _may_read(self, request: HttpRequest) -> bool:
@@ -75,7 +78,7 @@ class SurveyAnswerAdmin(ReadOnlyAdmin):
         if request.method != "POST":
             return HttpResponseNotAllowed(["POST"])
         with transaction.atomic():
-            SurveyReading.objects.create(answer=answer, by_id=request.user.pk)
+            SurveyReading.objects.create(answer=answer, by=request.user)  # type: ignore[misc]
         context = {
             **self.admin_site.each_context(request),
             "title": _t("As it was written"),

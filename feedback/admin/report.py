@@ -167,6 +167,7 @@ class ReportAdmin(ReadOnlyAdmin):
             **self.admin_site.each_context(request),
             "title": title,
             "model_admin": self,
+            "may_act": request.user.has_perm("feedback.add_improvementaction"),  # type: ignore[union-attr]
             "may_read_answers": request.user.has_perm("feedback.view_surveyanswer"),  # type: ignore[union-attr]
         }
 

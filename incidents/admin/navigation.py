@@ -50,6 +50,13 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
                 item(_("Proposed incidents"), "lightbulb", "incidents_proposal_changelist", "incidents.view_incident"),
                 item(_("Alerts"), "notifications_active", "incidents_alert_changelist", "incidents.view_alert"),
                 item(_("Reports"), "monitoring", "feedback_report", "feedback.view_report"),
+                item(
+                    _("Improvement actions"),
+                    "task_alt",
+                    "feedback_improvementaction_changelist",
+                    "feedback.view_improvementaction",
+                    "?when=live",
+                ),
             ],
         ),
         (
