@@ -192,12 +192,16 @@ def was_used(incident: Incident, recipient: Recipient) -> bool:
 
 def invitation_of(incident: Incident, recipient: Recipient) -> Dispatch | None:
     """The latest invitation that went out, or is going out, to this recipient."""
-    asked = Dispatch.objects.filter(thread=incident.thread, purpose=Dispatch.Purpose.SURVEY)
+    return sent_to(Dispatch.objects.filter(thread=incident.thread, purpose=Dispatch.Purpose.SURVEY), recipient)
+
+
+def sent_to(messages: QuerySet[Dispatch], recipient: Recipient) -> Dispatch | None:
+    """The latest of these that went out, or is going out, to this recipient."""
     reached = Delivery.objects.filter(dispatch=OuterRef("pk"), recipient=recipient)
-    if sent := asked.filter(Exists(reached)).order_by("-pk").first():
+    if sent := messages.filter(Exists(reached)).order_by("-pk").first():
         return sent
     # The engine records a wave after it was sent: who is quick may answer before that.
-    in_flight = Batch.objects.filter(dispatch__in=asked, done_at__isnull=True, attempted_to__gt=F("done_to"))
+    in_flight = Batch.objects.filter(dispatch__in=messages, done_at__isnull=True, attempted_to__gt=F("done_to"))
     for batch in in_flight.select_related("dispatch"):
         if recipient.pk in batch.recipient_ids:
             return batch.dispatch

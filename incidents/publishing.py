@@ -39,6 +39,8 @@ from .statuspage import live
 
 SURVEY_SALT = "feedback.survey"
 SURVEY_PATH = "/survey/"
+CLEAR_SALT = "feedback.clear"
+CLEAR_PATH = "/clear/"
 
 
 # ── Manifest: what is approved is what is sent ──────────────────────────────
@@ -70,7 +72,7 @@ def build_manifest(update: IncidentUpdate) -> dict[str, Any]:
         form = can.form
         for locale in channel_locales(channel, words, update):
             parts = rendering.parts(form, words[locale], update, locale)
-            one = _message(channel, locale, "update", parts, chosen)
+            one = _message(channel, locale, "update", parts, chosen, _was_it_clear(update) if form == "email" else {})
             if picture and can.pictures:
                 one["content"]["picture"] = picture.frozen(locale)
             messages.append(one)
@@ -99,6 +101,11 @@ def _message(
 ) -> dict[str, Any]:
     content = {"parts": parts, "links": links or {}}
     return {"channel": channel.pk, "locale": locale, "purpose": purpose, "content": content, "audience": audience}
+
+
+def _was_it_clear(update: IncidentUpdate) -> dict[str, Any]:
+    """The link under an email by which its reader says whether it was clear."""
+    return {"clear_url": {"path": CLEAR_PATH, "salt": CLEAR_SALT, "subject": update.pk}}
 
 
 def _invitations(channel: Channel, locale: str, update: IncidentUpdate, asked: asking.Asked) -> list[dict[str, Any]]:

@@ -4,6 +4,7 @@ from .action import ActionStep, ImprovementAction
 from .answer import SurveyAnswer, SurveyReading, SurveyUse
 from .report import Report
 from .survey import QUESTIONS, Survey, SurveyQuestion, SurveyVersion
+from .vote import UpdateVote
 
 __all__ = [
     "QUESTIONS",
@@ -16,4 +17,5 @@ __all__ = [
     "SurveyReading",
     "SurveyUse",
     "SurveyVersion",
+    "UpdateVote",
 ]
