@@ -19,7 +19,7 @@ from channels import delivery
 from channels.models import Channel, Delivery, Dispatch, Notice, NoticeCount, Recipient, Suppression
 from channels.providers.base import Addressee, Message
 from channels.secrets import address_hash
-from feedback.models import SurveyAnswer, SurveyVersion
+from feedback.models import SurveyAnswer, SurveyVersion, UpdateVote
 from incidents import declaring, library, planning, publishing, roles
 from incidents.alerts import taking_in
 from incidents.alerts.signal import Signal, hint
@@ -273,6 +273,7 @@ def relive(past: story.Past, people: dict[str, User], dice: random.Random) -> In
         decide(update, said, start, people)
         deliver(update, start + timedelta(minutes=said.minute), dice)
     answer(incident, past, start, dice)
+    vote(incident, past)
     incident.refresh_from_db()
     return incident
 
@@ -421,6 +422,33 @@ def answer(incident: Incident, past: story.Past, start: datetime, dice: random.R
             for one in answered:
                 one.at = timezone.now()
             SurveyAnswer.objects.bulk_create(answered)
+
+
+def vote(incident: Incident, past: story.Past) -> None:
+    """Some tell under an email whether it was clear."""
+    dice = random.Random(incident.pk)
+    rows = []
+    for update in incident.updates.filter(status="published"):
+        sent = Delivery.objects.filter(
+            dispatch__source=f"update:{update.pk}", dispatch__purpose="update", status="sent"
+        )
+        emails = sent.filter(dispatch__content__links__has_key="clear_url")
+        for recipient, channel, locale in emails.values_list(
+            "recipient_id", "dispatch__channel_id", "dispatch__locale"
+        ):
+            if dice.random() < 0.06:
+                clear = dice.random() < past.scores[0] / 5
+                rows.append(
+                    UpdateVote(
+                        update=update,
+                        recipient_id=recipient,
+                        channel_id=channel,
+                        locale=locale,
+                        clear=clear,
+                        at=(update.published_at or timezone.now()) + timedelta(minutes=dice.randint(1, 90)),
+                    )
+                )
+    UpdateVote.objects.bulk_create(rows)
 
 
 # ── Its present ─────────────────────────────────────────────────────────────

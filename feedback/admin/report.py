@@ -1,5 +1,6 @@
 """The managers' reports."""
 
+from dataclasses import replace
 from typing import Any
 from urllib.parse import urlencode
 
@@ -8,17 +9,20 @@ from django.core.paginator import Paginator
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.urls import URLPattern, path, reverse
-from django.utils import formats, timezone
+from django.utils import formats, timezone, translation
 from django.utils.translation import gettext as _t
 from django.utils.translation import gettext_lazy as _
 
 from commsportal.admin import ReadOnlyAdmin
-from feedback import charts, exports, reports, screening, wording
+from feedback import charts, exports, reports, results, screening, wording
 from feedback.forms import ALL, PERIODS, Period, ReportForm
-from feedback.models import QUESTIONS, Report, SurveyAnswer
+from feedback.models import QUESTIONS, Report, SurveyAnswer, SurveyVersion
+from feedback.models.survey import worded
 from feedback.reports import IncidentFacts, Summary
 from incidents.admin.refusal import refused
 from incidents.errors import NotAllowed
+
+from .survey import table
 
 PAGE_SIZE = 50
 COMMENTS = 100
@@ -145,9 +149,25 @@ class ReportAdmin(ReadOnlyAdmin):
             "scores": [_score_bar(one, question) for question in QUESTIONS] if one.survey.answered else [],
             "comments": comments[:COMMENTS],
             "more_comments": len(comments) > COMMENTS,
+            "votes": results.grouped(results.of_votes(self.get_queryset(request).filter(pk=pk))),
+            **self._survey_table(request, pk),
             "default_minutes": reports.DEFAULT_MINUTES,
         }
         return render(request, "admin/feedback/report/incident.html", context)
+
+    def _survey_table(self, request: HttpRequest, pk: int) -> dict[str, Any]:
+        """The scores of an incident by channel and language, of the version that was answered last."""
+        version = SurveyVersion.objects.filter(answers__incident=pk).order_by("-pk").first()
+        if version is None:
+            return {}
+        found = results.of_survey(version, self.get_queryset(request).filter(pk=pk))
+        rows = [row for row in found.rows if row.kind not in ("", "incident")]
+        locale = translation.get_language() or ""
+        return {
+            "groups": table(replace(found, rows=rows)),
+            "questions": [worded(one["text"], locale) for one in version.scales],
+            "shares": [share for share in found.shares if share < 100],
+        }
 
     def incident_csv(self, request: HttpRequest, pk: int) -> HttpResponse:
         incident, one = self._one(request, pk)

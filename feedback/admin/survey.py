@@ -5,9 +5,12 @@ from typing import Any, ClassVar
 from django import forms
 from django.conf import settings
 from django.contrib import admin, messages
-from django.db.models import Count, QuerySet
-from django.http import HttpRequest
+from django.core.exceptions import PermissionDenied
+from django.db.models import Count, Exists, OuterRef, QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, render
 from django.template.loader import render_to_string
+from django.urls import URLPattern, path
 from django.utils import translation
 from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
@@ -23,9 +26,10 @@ from unfold.widgets import (
 )
 
 from commsportal.admin import PortalModelAdmin
-from feedback import survey_form
-from feedback.models import Survey, SurveyQuestion, SurveyVersion
+from feedback import exports, results, survey_form
+from feedback.models import Report, Survey, SurveyAnswer, SurveyQuestion, SurveyVersion
 from feedback.models.survey import worded
+from feedback.results import Results
 from incidents.admin.glance import badge
 from incidents.models.words import plain
 
@@ -202,8 +206,50 @@ class SurveyAdmin(PortalModelAdmin):
     def get_queryset(self, request: HttpRequest) -> QuerySet[Survey]:
         return super().get_queryset(request).annotate(n=Count("questions", distinct=True)).prefetch_related("plans")
 
+    def get_urls(self) -> list[URLPattern]:
+        return [
+            path("<int:pk>/results/", self.admin_site.admin_view(self.results_page), name="feedback_survey_results"),
+            path("<int:pk>/results/csv/", self.admin_site.admin_view(self.results_csv), name="feedback_survey_csv"),
+            *super().get_urls(),
+        ]
+
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
+
+    # ── Results ──
+
+    def results_page(self, request: HttpRequest, pk: int) -> HttpResponse:
+        """What was answered to one version (?version=2; else the last that somebody answered), as far as one sees."""
+        found = self._results(request, pk)
+        locale = translation.get_language() or settings.LANGUAGE_CODE
+        context = {
+            **self.admin_site.each_context(request),
+            "title": _t("Results of a survey"),
+            "survey": found.version.survey,
+            "found": found,
+            "versions": found.version.survey.versions.all(),
+            "questions": [worded(one["text"], locale) for one in found.version.scales],
+            "groups": table(found),
+            "choices": found.choices(locale),
+        }
+        return render(request, "admin/feedback/survey/results.html", context)
+
+    def results_csv(self, request: HttpRequest, pk: int) -> HttpResponse:
+        found = self._results(request, pk)
+        locale = translation.get_language() or settings.LANGUAGE_CODE
+        return exports.survey(f"survey-{pk}-version-{found.version.number}", found, locale)
+
+    def _results(self, request: HttpRequest, pk: int) -> Results:
+        if not self.has_view_permission(request) or not request.user.has_perm("feedback.view_report"):  # type: ignore[union-attr]
+            raise PermissionDenied
+        versions = SurveyVersion.objects.filter(survey=pk).select_related("survey")
+        wanted = request.GET.get("version", "")
+        if wanted.isdecimal() and len(wanted) < 9:
+            version = get_object_or_404(versions, number=int(wanted))
+        else:
+            answered = versions.filter(Exists(SurveyAnswer.objects.filter(version=OuterRef("pk"))))
+            version = answered.first() or get_object_or_404(versions[:1])
+        return results.of_survey(version, Report.objects.for_user(request.user).not_dismissed())  # type: ignore[attr-defined]
 
     def _reads_only(self, request: HttpRequest, obj: Survey | None) -> bool:
         return obj is not None and not self.has_change_permission(request, obj)
@@ -283,6 +329,14 @@ class SurveyAdmin(PortalModelAdmin):
         locale = translation.get_language() or settings.LANGUAGE_CODE
         rows = ((worded(one.text, locale), one.get_kind_display()) for one in survey.questions.all())
         return format_html_join("", '<p>{} <span class="cp-subtle">{}</span></p>', rows)
+
+
+def table(found: Results) -> list[tuple[str, list[dict[str, Any]]]]:
+    """Groups of rows under their names, each with an estimate for each question with a scale."""
+    return [
+        (name, [{"row": row, "means": row.means(found.version.scales)} for row in rows])
+        for name, rows in results.grouped(found.rows)
+    ]
 
 
 def previews(survey: Survey) -> list[dict[str, str]]:

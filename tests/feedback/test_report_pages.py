@@ -390,7 +390,7 @@ def test_the_number_of_queries_does_not_grow(client, manager, incident, django_a
         client.get(OVER_TIME, {"period": "all"})
     with django_assert_max_num_queries(20):
         client.get(f"{OVER_TIME}csv/")
-    with django_assert_max_num_queries(20):
+    with django_assert_max_num_queries(30):
         client.get(f"{OVER_TIME}{incident.pk}/")
     with django_assert_max_num_queries(20):
         client.get(f"{OVER_TIME}{incident.pk}/csv/")
