@@ -121,11 +121,11 @@ class Results:
 
 KIND_NAMES = {
     "": gettext_lazy("Everybody"),
-    "incident": gettext_lazy("By incident"),
-    "template": gettext_lazy("By template"),
-    "update": gettext_lazy("By update"),
     "channel": gettext_lazy("By channel"),
     "language": gettext_lazy("By language"),
+    "update": gettext_lazy("By update"),
+    "incident": gettext_lazy("By incident"),
+    "template": gettext_lazy("By template"),
 }
 KINDS = list(KIND_NAMES)
 
@@ -142,7 +142,7 @@ def of_survey(version: SurveyVersion, incidents: QuerySet[Any]) -> Results:
     answers = SurveyAnswer.objects.filter(version=version, incident__in=chosen)
     rows = list(answers.values_list("incident_id", "channel_id", "locale", "given").annotate(n=Count("*")).order_by())
     templates = Templates(incidents.filter(survey_answers__version=version))
-    channels = dict(Channel.objects.values_list("pk", "name"))
+    channels: dict[int | None, str] = dict(Channel.objects.values_list("pk", "name"))
     found: dict[tuple[str, Any], Row] = {("", ""): Row("", "")}
 
     def groups(incident: int, channel: int | None, locale: str) -> Iterator[Row]:

@@ -9,7 +9,7 @@ from django.core.paginator import Paginator
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.urls import URLPattern, path, reverse
-from django.utils import formats, timezone, translation
+from django.utils import formats, timezone
 from django.utils.translation import gettext as _t
 from django.utils.translation import gettext_lazy as _
 
@@ -17,16 +17,14 @@ from commsportal.admin import ReadOnlyAdmin
 from feedback import charts, exports, reports, results, screening, wording
 from feedback.forms import ALL, PERIODS, Period, ReportForm
 from feedback.models import QUESTIONS, Report, SurveyAnswer, SurveyVersion
-from feedback.models.survey import worded
 from feedback.reports import IncidentFacts, Summary
 from incidents.admin.refusal import refused
 from incidents.errors import NotAllowed
 
-from .survey import table
+from .survey import SHORT, headings, table
 
 PAGE_SIZE = 50
 COMMENTS = 100
-SHORT = {"clear": _("Clear"), "timely": _("Timely"), "useful": _("Useful")}
 
 
 # What the table can be sorted by; None is the lowest.
@@ -162,10 +160,9 @@ class ReportAdmin(ReadOnlyAdmin):
             return {}
         found = results.of_survey(version, self.get_queryset(request).filter(pk=pk))
         rows = [row for row in found.rows if row.kind not in ("", "incident")]
-        locale = translation.get_language() or ""
         return {
             "groups": table(replace(found, rows=rows)),
-            "questions": [worded(one["text"], locale) for one in version.scales],
+            "questions": headings(version),
             "shares": [share for share in found.shares if share < 100],
         }
 

@@ -228,7 +228,7 @@ class SurveyAdmin(PortalModelAdmin):
             "survey": found.version.survey,
             "found": found,
             "versions": found.version.survey.versions.all(),
-            "questions": [worded(one["text"], locale) for one in found.version.scales],
+            "questions": headings(found.version),
             "groups": table(found),
             "choices": found.choices(locale),
         }
@@ -331,12 +331,22 @@ class SurveyAdmin(PortalModelAdmin):
         return format_html_join("", '<p>{} <span class="cp-subtle">{}</span></p>', rows)
 
 
+# What heads a column for a question that everybody knows by a word.
+SHORT = {"clear": _("Clear"), "timely": _("Timely"), "useful": _("Useful")}
+
+
 def table(found: Results) -> list[tuple[str, list[dict[str, Any]]]]:
-    """Groups of rows under their names, each with an estimate for each question with a scale."""
+    """Groups of rows under their names, each with (heading, estimate) for each question with a scale."""
+    heads, scales = headings(found.version), found.version.scales
     return [
-        (name, [{"row": row, "means": row.means(found.version.scales)} for row in rows])
+        (name, [{"row": row, "means": list(zip(heads, row.means(scales), strict=True))} for row in rows])
         for name, rows in results.grouped(found.rows)
     ]
+
+
+def headings(version: SurveyVersion) -> list[str]:
+    locale = translation.get_language() or settings.LANGUAGE_CODE
+    return [str(SHORT.get(one["key"]) or worded(one["text"], locale)) for one in version.scales]
 
 
 def previews(survey: Survey) -> list[dict[str, str]]:

@@ -171,7 +171,7 @@ class SurveyVersion(models.Model):
         constraints = [models.UniqueConstraint(fields=["survey", "number"], name="survey_version_once")]
 
     def __str__(self) -> str:
-        return _t("%(survey)s, version %(number)s") % {"survey": self.content["name"], "number": self.number}
+        return _t("%(survey)s · version %(number)s") % {"survey": self.content["name"], "number": self.number}
 
     @property
     def anonymous(self) -> bool:
