@@ -168,6 +168,15 @@ def test_answers_are_listed_for_whoever_sees_the_incident(client):
     assert own.given["clear"] == 1
 
 
+def test_low_answers_can_be_picked_out(client):
+    component = make.component()
+    low, high = (make.survey_answer(on(component, "x"), clear=score) for score in (2, 3))
+    client.force_login(make.communications_manager())
+    found = client.get("/admin/feedback/surveyanswer/?score=low").context["cl"].result_list
+    assert low in found
+    assert high not in found
+
+
 def test_answers_need_their_permission(client):
     client.force_login(make.user(roles.SUPPORT_LEADS, roles.ALL_COMPONENTS))
     assert client.get("/admin/feedback/surveyanswer/").status_code == 403

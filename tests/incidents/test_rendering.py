@@ -216,7 +216,8 @@ def test_the_text_part_keeps_lines_short(update):
 
 
 def test_personal_values_are_escaped_in_html(update):
-    filled = personalise(email(update)["html"], {"unsubscribe_url": 'https://x/?a=1&b="><script>'}, html=True)
+    hostile = 'https://x/?a=1&b="><script>'
+    filled = personalise(email(update)["html"], {"unsubscribe_url": hostile, "clear_url": hostile}, html=True)
     assert "<script>" not in filled
     assert "[[" not in filled
 
