@@ -241,6 +241,7 @@ class Dispatch(models.Model):
     class Purpose(models.TextChoices):
         UPDATE = "update", _("Incident update")
         SURVEY = "survey", _("Survey invitation")
+        REMINDER = "reminder", _("Reminder of a survey")  # to those of them who have not answered
 
     source = models.CharField(max_length=64, db_index=True)  # who asked, e.g. "update:42"
     thread = models.CharField(max_length=64, db_index=True)  # what belongs together, e.g. "incident-9f3k…"

@@ -259,10 +259,6 @@ STATUS_PAGE_FILES = "incidents.statuspage.copies.current"
 # The region that a new AWS channel starts with.
 AWS_REGION = env("AWS_REGION", default=env("AWS_DEFAULT_REGION", default="eu-south-1"))
 
-# ── Feedback ────────────────────────────────────────────────────────────────
-# How long an invitation to the survey can be answered, counted from its sending.
-SURVEY_OPEN_DAYS = env.int("SURVEY_OPEN_DAYS", default=30)
-
 # ── Languages and time ──────────────────────────────────────────────────────
 LANGUAGE_CODE = "en"
 LANGUAGES = [("en", _("English")), ("it", _("Italian"))]
@@ -330,7 +326,7 @@ UNFOLD = {
     },
     "LOGIN": {"form": "commsportal.login.LoginForm"},
     "ACCOUNT": {"navigation": "commsportal.site.account_links"},
-    "DASHBOARD_CALLBACK": "incidents.admin.dashboard.dashboard",
+    "DASHBOARD_CALLBACK": "feedback.admin.action.dashboard",
     "STYLES": ["/static/portal/admin.css"],
     "SCRIPTS": ["/static/portal/admin.js"],
     "SIDEBAR": {

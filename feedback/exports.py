@@ -17,8 +17,11 @@ from commsportal.spreadsheet import inert
 from incidents.models import PromiseBreach, Severity, Stage
 
 from .models import QUESTIONS, SurveyAnswer
+from .models.survey import worded
 from .people import People
 from .reports import IncidentFacts, Reach, Summary, together
+from .results import KIND_NAMES, Results
+from .screening import screened
 
 
 def cell(value: Any) -> str:
@@ -161,9 +164,24 @@ def incident(
         *(row for reach in one.channels for row in _reach(reach)),
         (_("Reached"), _("all messages to people"), _percent(summary.reach.rate), "%"),
         *_survey(one),
-        *((_("Comment"), answer.at, answer.comment, "") for answer in answers if answer.comment),
+        *((_("Comment"), answer.at, text, "") for answer in answers for text in screened(answer).values()),
     ]
     return _response(name, [_("Figure"), _("Of"), _("Value"), _("Unit")], rows)
+
+
+def survey(name: str, found: Results, locale: str) -> HttpResponse:
+    """One row for each group and question with a scale, and for each answer of a choice."""
+    rows: list[tuple[Any, ...]] = []
+    for row in found.rows:
+        group = (KIND_NAMES[row.kind], row.name, row.invited, row.answered, _percent(row.rate))
+        for question, one in zip(found.version.scales, row.means(found.version.scales), strict=True):
+            rows.append((*group, worded(question["text"], locale), one.n, one.value, one.low, one.high, _("1 to 5")))
+    for asked, lines in found.choices(locale):
+        for answer, one in lines:
+            numbers = (_percent(one.value), _percent(one.low), _percent(one.high))
+            rows.append((KIND_NAMES[""], "", None, None, None, f"{asked} {answer}", one.n, *numbers, "%"))
+    header = [_("Group"), _("Of"), _("Asked"), _("Answered"), _("Answered (%)"), _("Question"), _("Answers")]
+    return _response(name, [*header, _("Value"), _("From"), _("To"), _("Unit")], rows)
 
 
 def _breaches(one: IncidentFacts) -> Iterable[Row]:

@@ -519,6 +519,8 @@ def _reach(incidents: QuerySet[Any], channel: Channel | None = None) -> tuple[di
         reach = _outcome(name, provider, outcomes.get(key, {}), waiting.get(key, 0))
         if purpose == Dispatch.Purpose.SURVEY:
             invited[thread] += reach.reached
+        elif purpose == Dispatch.Purpose.REMINDER:
+            pass  # goes to some of those who were invited
         elif _counted(provider):
             telling[key] = replace(reach, shown=0, closed=0)
         else:
@@ -594,13 +596,14 @@ def together(reaches: Iterable[Reach], channel: str = "", broadcast: bool = Fals
 
 
 def _answers(chosen: QuerySet[Any]) -> dict[int, tuple[int, dict[str, tuple[int, ...]]]]:
-    """By incident: how many answered, and the distribution of each question."""
+    """By incident: how many answered, and the distribution of each question that reports count."""
     counts: dict[int, Counter[tuple[str, int]]] = defaultdict(Counter)
     answered: Counter[int] = Counter()
-    rows = SurveyAnswer.objects.filter(incident__in=chosen).values_list("incident_id", *QUESTIONS)
-    for incident, *scores, n in rows.annotate(n=Count("*")).order_by():
+    scores = [f"given__{question}" for question in QUESTIONS]
+    rows = SurveyAnswer.objects.filter(incident__in=chosen).values_list("incident_id", *scores)
+    for incident, *given, n in rows.annotate(n=Count("*")).order_by():
         answered[incident] += n
-        for question, score in zip(QUESTIONS, scores, strict=True):
+        for question, score in zip(QUESTIONS, given, strict=True):
             counts[incident][question, score] += n
     return {
         incident: (n, {q: tuple(counts[incident][q, score] for score in range(1, 6)) for q in QUESTIONS})

@@ -1,8 +1,12 @@
 from django.urls import path
 
-from . import views
+from . import views, voting_views
 
 urlpatterns = [
     # incidents.publishing.SURVEY_PATH builds this address.
     path("survey/<str:token>/", views.survey, name="survey"),
+    # As does CLEAR_PATH.
+    path("clear/page/<slug:uid>/<int:number>/", voting_views.on_page, name="clear-on-page"),
+    path("clear/<str:token>/", voting_views.by_link, name="clear"),
+    path("clear/<str:token>/<slug:answer>/", voting_views.by_link, name="clear"),
 ]

@@ -5,6 +5,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from .reports import IncidentFacts, Reach, Summary
+from .results import Estimate
 
 MINUTE, HOUR, DAY = 60, 3600, 86400
 
@@ -60,6 +61,21 @@ def percent(share: float | None) -> str:
 def score(mean: float | None) -> str:
     """A mean score with one decimal, in the reader's notation."""
     return "–" if mean is None else formats.number_format(mean, 1)
+
+
+def mean_estimate(one: Estimate) -> str:
+    """“4.2 (3.9–4.5)”; of fewer than five answers nothing."""
+    if one.value is None:
+        return _("too few")
+    return f"{score(one.value)} ({score(one.low)}–{score(one.high)})"
+
+
+def share_estimate(one: Estimate) -> str:
+    """“82 % (75–88 %)”."""
+    if one.value is None:
+        return _("too few")
+    low, high = round(100 * (one.low or 0)), round(100 * (one.high or 0))
+    return _("%(share)s (%(low)s–%(high)s %%)") % {"share": percent(one.value), "low": low, "high": high}
 
 
 def number(count: int) -> str:

@@ -21,7 +21,7 @@ from channels.models import Batch, Channel, Delivery, Dispatch, Medium, Recipien
 from channels.providers.base import Capabilities
 from channels.tasks import most_workers, wake
 
-from . import linking, rendering
+from . import asking, linking, rendering
 from .errors import Refused, WrongState
 from .models import (
     OVER,
@@ -39,6 +39,8 @@ from .statuspage import live
 
 SURVEY_SALT = "feedback.survey"
 SURVEY_PATH = "/survey/"
+CLEAR_SALT = "feedback.clear"
+CLEAR_PATH = "/clear/"
 
 
 # ── Manifest: what is approved is what is sent ──────────────────────────────
@@ -58,6 +60,7 @@ def build_manifest(update: IncidentUpdate) -> dict[str, Any]:
     words = {r.locale: rendering.final_words(r, update) for r in update.renditions.all()}
     chosen = _freeze(choice(update))
     picture = update.picture
+    asked = asking.survey(update.incident) if update.ask_feedback else None
     page: dict[str, dict[str, Any]] = {}
     for locale, text in words.items():
         page[locale] = {**rendering.page(text, update, locale)}
@@ -69,15 +72,12 @@ def build_manifest(update: IncidentUpdate) -> dict[str, Any]:
         form = can.form
         for locale in channel_locales(channel, words, update):
             parts = rendering.parts(form, words[locale], update, locale)
-            one = _message(channel, locale, "update", parts, chosen)
+            one = _message(channel, locale, "update", parts, chosen, _was_it_clear(update) if form == "email" else {})
             if picture and can.pictures:
                 one["content"]["picture"] = picture.frozen(locale)
             messages.append(one)
-            if update.ask_feedback and form in ("email", "sms"):
-                parts = rendering.survey_parts(form, update, locale)
-                link = {"path": SURVEY_PATH, "salt": SURVEY_SALT, "subject": update.incident_id}
-                told = {"told": update.incident.uid}
-                messages.append(_message(channel, locale, "survey", parts, told, {"survey_url": link}))
+            if asked and form in ("email", "sms"):
+                messages += _invitations(channel, locale, update, asked)
     return {
         "incident": update.incident.uid,
         "update": update.number,
@@ -101,6 +101,27 @@ def _message(
 ) -> dict[str, Any]:
     content = {"parts": parts, "links": links or {}}
     return {"channel": channel.pk, "locale": locale, "purpose": purpose, "content": content, "audience": audience}
+
+
+def _was_it_clear(update: IncidentUpdate) -> dict[str, Any]:
+    """The link under an email by which its reader says whether it was clear."""
+    return {"clear_url": {"path": CLEAR_PATH, "salt": CLEAR_SALT, "subject": update.pk}}
+
+
+def _invitations(channel: Channel, locale: str, update: IncidentUpdate, asked: asking.Asked) -> list[dict[str, Any]]:
+    """What invites to the survey, and the reminder to those who do not answer, if there is to be one."""
+    form = channel.get_provider().capabilities.form
+    links = {"survey_url": {"path": SURVEY_PATH, "salt": SURVEY_SALT, "subject": update.incident_id}}
+    told = {"told": update.incident.uid, "survey": asked.version}
+    if asked.share < 100:
+        told["share"] = asked.share
+    parts = rendering.survey_parts(form, update, locale, asked)
+    found = [_message(channel, locale, Dispatch.Purpose.SURVEY.value, parts, told, links)]
+    if asked.remind_days:
+        again = told | {"reminds": update.pk, "after_days": asked.remind_days}
+        parts = rendering.survey_parts(form, update, locale, asked, reminder=True)
+        found.append(_message(channel, locale, Dispatch.Purpose.REMINDER.value, parts, again, links))
+    return found
 
 
 def manifest_hash(manifest: dict[str, Any]) -> str:
@@ -254,6 +275,23 @@ def told(incident: Incident) -> QuerySet[Recipient]:
     return Recipient.objects.filter(Exists(reached))
 
 
+def invited(incident: Incident, chosen: Mapping[str, Any]) -> QuerySet[Recipient]:
+    """Whom a survey is sent to: {"told": the incident's uid, "share" in percent if it is not all of them}.
+
+    With "reminds", the key of the update that was asked with: those whom that reached and who have not answered.
+    """
+    people = asking.drawn(told(incident), incident, chosen.get("share", 100))
+    if update := chosen.get("reminds"):
+        got = Delivery.objects.filter(
+            recipient=OuterRef("pk"),
+            dispatch__source=f"update:{update}",
+            dispatch__purpose=Dispatch.Purpose.SURVEY,
+            status__in=Delivery.REACHED,
+        )
+        people = asking.unanswered(people.filter(Exists(got)), incident, update)
+    return people
+
+
 def audience(
     incident: Incident,
     channel: Channel,
@@ -272,7 +310,7 @@ def audience(
         return delivery.broadcast_recipient(channel)
     if can.medium == Medium.TICKET:
         return delivery.audience(linking.tickets(incident, channel), channel)
-    people = told(incident) if purpose == Dispatch.Purpose.SURVEY else subscribers(chosen)
+    people = subscribers(chosen) if purpose == Dispatch.Purpose.UPDATE else invited(incident, chosen)
     language = Q(locale=locale)
     if locale == default:
         language |= ~Q(locale__in=locales)
@@ -409,8 +447,9 @@ def dispatch(update: IncidentUpdate) -> None:
         raise Refused(_("The content is not what was approved. Nothing was sent."))
     plan = update.incident.plan_version
     for message in manifest["messages"]:
-        survey = message["purpose"] == Dispatch.Purpose.SURVEY
+        survey = message["purpose"] != Dispatch.Purpose.UPDATE
         delay = timedelta(minutes=plan.survey_delay_minutes if survey and plan else 0)
+        delay += timedelta(days=message["audience"].get("after_days", 0))
         one = Dispatch.objects.create(
             source=f"update:{update.pk}",
             thread=update.incident.thread,

@@ -8,7 +8,7 @@ import json
 import re
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
 from django.db import transaction
@@ -34,6 +34,9 @@ from .models import (
     Rendition,
     Stage,
 )
+
+if TYPE_CHECKING:
+    from .asking import Asked
 
 TAGS = {"if", "unless", "comment", "content", "output", "illegal", "#"}
 FILTERS = {"default", "upcase", "downcase", "capitalize"}
@@ -508,9 +511,13 @@ def push_facts(update: IncidentUpdate) -> str:
     )
 
 
-def survey_parts(form: str, update: IncidentUpdate, locale: str) -> dict[str, str]:
+def survey_parts(
+    form: str, update: IncidentUpdate, locale: str, asked: "Asked", reminder: bool = False
+) -> dict[str, str]:
     """The invitation to the survey, for a channel of this form. [[survey_url]] is filled per recipient."""
     context = {
+        "asked": asked,
+        "reminder": reminder,
         "incident": update.incident,
         "colour": STATE_COLOURS[ComponentStatus.OPERATIONAL],
         "organisation": settings.PORTAL_NAME,
@@ -519,8 +526,9 @@ def survey_parts(form: str, update: IncidentUpdate, locale: str) -> dict[str, st
     with translation.override(locale):
         if form == "sms":
             return {"text": render_to_string("messages/survey_sms.txt", context).strip()}
+        subject = _("A reminder: how did we do? %(title)s") if reminder else _("How did we do? %(title)s")
         return {
-            "subject": _("How did we do? %(title)s") % {"title": update.incident.title},
+            "subject": subject % {"title": update.incident.title},
             "text": render_to_string("messages/survey.txt", context),
             "html": render_to_string("messages/survey.html", context),
         }

@@ -36,18 +36,21 @@ _SEE = [
     "channels.view_delivery",
 ]
 _SPEAK = ["incidents.declare_incident", "incidents.write_incidentupdate"]
+_IMPROVE = [f"feedback.{verb}_improvementaction" for verb in ("view", "add", "change")]
 _DECIDE = [
     "incidents.approve_incidentupdate",
     "incidents.publish_incidentupdate",
     "channels.retry_dispatch",
     "feedback.view_report",
+    "feedback.view_survey",
     "feedback.view_surveyanswer",
+    *_IMPROVE,
 ]
 _PLAN = [
     f"incidents.{verb}_{model}"
     for verb in ("add", "change", "delete")
     for model in ("messagetemplate", "scenario", "communicationplan", "planrole", "audiencesegment", "runbook")
-]
+] + ["feedback.add_survey", "feedback.change_survey"]
 _MONITOR = [
     f"incidents.{verb}_{model}" for verb in ("add", "change", "delete") for model in ("alertsource", "alertrule")
 ]
@@ -86,6 +89,7 @@ PERMISSIONS = {
         "incidents.add_statuspage",
         "incidents.change_statuspage",
         "incidents.delete_statuspage",
+        "feedback.read_surveytext",
         "channels.view_recipient",
         "channels.add_recipient",
         "channels.change_recipient",
@@ -97,7 +101,7 @@ PERMISSIONS = {
         "channels.add_channel",
     ],
     SUPPORT_LEADS: [*_SEE, *_AUTOMATE, "incidents.write_incidentupdate", "channels.view_recipient"],
-    MANAGERS: ["incidents.view_incident", "incidents.view_incidentupdate", "feedback.view_report", *_TRAIN],
+    MANAGERS: ["incidents.view_incident", "incidents.view_incidentupdate", "feedback.view_report", *_TRAIN, *_IMPROVE],
     ALL_COMPONENTS: ["incidents.operate_component"],
 }
 

@@ -128,7 +128,7 @@ def test_reports_have_something_to_say(company):
         assert publishing.people_reached(incident) > 20
         first = incident.survey_answers.order_by("at").first()
         assert first.at > incident.resolved_at
-    assert SurveyAnswer.objects.exclude(comment="").exists()
+    assert SurveyAnswer.objects.exclude(texts={}).exists()
     assert Delivery.objects.filter(status="failed").exclude(code="").exclude(detail="").exists()
 
 

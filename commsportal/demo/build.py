@@ -20,7 +20,7 @@ from channels.models import Channel, Delivery, Dispatch, Medium, Notice, NoticeC
 from channels.providers.base import Addressee, Message
 from channels.secrets import address_hash
 from feedback import awareness
-from feedback.models import SurveyAnswer
+from feedback.models import SurveyAnswer, SurveyVersion, UpdateVote
 from incidents import declaring, library, planning, publishing, roles
 from incidents.alerts import taking_in
 from incidents.alerts.signal import Signal, hint
@@ -295,6 +295,7 @@ def relive(past: story.Past, people: dict[str, User], dice: random.Random) -> In
         deliver(update, start + timedelta(minutes=said.minute), dice)
     answer(incident, past, start, dice)
     awareness.look_at([incident])
+    vote(incident, past)
     incident.refresh_from_db()
     return incident
 
@@ -419,6 +420,8 @@ def answer(incident: Incident, past: story.Past, start: datetime, dice: random.R
     invited = Delivery.objects.filter(
         dispatch__thread=incident.thread, dispatch__purpose=Dispatch.Purpose.SURVEY, status__in=Delivery.REACHED
     )
+    channels = dict(invited.values_list("recipient_id", "dispatch__channel_id"))
+    version = SurveyVersion.objects.earliest("pk")
     locales = dict(Recipient.objects.filter(pk__in=invited.values("recipient_id")).values_list("pk", "locale"))
     chosen = dice.sample(sorted(locales), min(past.answers, len(locales)))
     comments = {locale: list(texts) for locale, texts in past.comments.items()}
@@ -431,17 +434,47 @@ def answer(incident: Incident, past: story.Past, start: datetime, dice: random.R
             SurveyAnswer(
                 incident=incident,
                 recipient_id=recipient_id,
-                clear=clear,
-                timely=timely,
-                useful=useful,
-                comment=left.pop() if left and dice.random() < 0.2 else "",
+                version=version,
+                channel_id=channels[recipient_id],
+                given={"clear": clear, "timely": timely, "useful": useful},
+                texts={"comment": left.pop()} if left and dice.random() < 0.2 else {},
                 locale=locale,
             )
         )
     end = start + timedelta(minutes=past.updates[-1].minute)
     for hour, first in enumerate(range(0, len(rows), 20)):
         with clock(end + timedelta(minutes=9 + 47 * hour)):
-            SurveyAnswer.objects.bulk_create(rows[first : first + 20])
+            answered = rows[first : first + 20]
+            for one in answered:
+                one.at = timezone.now()
+            SurveyAnswer.objects.bulk_create(answered)
+
+
+def vote(incident: Incident, past: story.Past) -> None:
+    """Some tell under an email whether it was clear."""
+    dice = random.Random(incident.pk)
+    rows = []
+    for update in incident.updates.filter(status="published"):
+        sent = Delivery.objects.filter(
+            dispatch__source=f"update:{update.pk}", dispatch__purpose="update", status="sent"
+        )
+        emails = sent.filter(dispatch__content__links__has_key="clear_url")
+        for recipient, channel, locale in emails.values_list(
+            "recipient_id", "dispatch__channel_id", "dispatch__locale"
+        ):
+            if dice.random() < 0.06:
+                clear = dice.random() < past.scores[0] / 5
+                rows.append(
+                    UpdateVote(
+                        update=update,
+                        recipient_id=recipient,
+                        channel_id=channel,
+                        locale=locale,
+                        clear=clear,
+                        at=(update.published_at or timezone.now()) + timedelta(minutes=dice.randint(1, 90)),
+                    )
+                )
+    UpdateVote.objects.bulk_create(rows)
 
 
 # ── Its present ─────────────────────────────────────────────────────────────

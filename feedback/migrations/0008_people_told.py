@@ -6,7 +6,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("feedback", "0001_initial"),
+        ("feedback", "0004_votes"),
         ("incidents", "0032_aws_call_by"),
     ]
 

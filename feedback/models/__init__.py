@@ -1,8 +1,25 @@
 """What customers tell us back, and what managers read."""
 
+from .action import ActionStep, ImprovementAction
+from .answer import SurveyAnswer, SurveyReading, SurveyUse
 from .awareness import Awareness
 from .people import PeopleTold
 from .report import Report
-from .survey import QUESTIONS, SurveyAnswer
+from .survey import QUESTIONS, Survey, SurveyQuestion, SurveyVersion
+from .vote import UpdateVote
 
-__all__ = ["QUESTIONS", "Awareness", "PeopleTold", "Report", "SurveyAnswer"]
+__all__ = [
+    "QUESTIONS",
+    "ActionStep",
+    "Awareness",
+    "ImprovementAction",
+    "PeopleTold",
+    "Report",
+    "Survey",
+    "SurveyAnswer",
+    "SurveyQuestion",
+    "SurveyReading",
+    "SurveyUse",
+    "SurveyVersion",
+    "UpdateVote",
+]

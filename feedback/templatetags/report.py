@@ -14,6 +14,8 @@ register.filter("percent", wording.percent)
 register.filter("score", wording.score)
 register.filter("number", wording.number)
 register.filter("off", wording.off)
+register.filter("mean_estimate", wording.mean_estimate)
+register.filter("share_estimate", wording.share_estimate)
 register.filter("in_app", wording.in_app)
 
 

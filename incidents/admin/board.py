@@ -20,6 +20,8 @@ from incidents.models import IncidentUpdate
 from incidents.rendering import moment
 
 PACE_SECONDS = 30  # the rate is that of the last half minute
+# Rows of the page from top to bottom.
+ORDER: list[str] = [Dispatch.Purpose.UPDATE, Dispatch.Purpose.SURVEY, Dispatch.Purpose.REMINDER]
 HEADINGS = {
     Delivery.Status.FAILED: gettext_lazy("Not reached"),
     Delivery.Status.UNKNOWN: gettext_lazy("We cannot tell whether these were sent"),
@@ -133,6 +135,8 @@ class Row:
     def title(self) -> str:
         if self.purpose == Dispatch.Purpose.SURVEY:
             return _("Survey invitations: %(channel)s") % {"channel": self.channel.name}
+        if self.purpose == Dispatch.Purpose.REMINDER:
+            return _("Reminders of the survey: %(channel)s") % {"channel": self.channel.name}
         return self.channel.name
 
     @property
@@ -221,7 +225,7 @@ class Row:
                 "time": moment(self.next_try_at, "H:i:s")
             }
         if self.preparing:
-            if self.purpose == Dispatch.Purpose.SURVEY:
+            if self.purpose != Dispatch.Purpose.UPDATE:
                 return _("Starts when the messages above are out")
             if self.broadcast:
                 return _("About to start")
@@ -332,7 +336,7 @@ def board(update: IncidentUpdate) -> Board:
             row = Row(channel, purpose, [], bool(able and able.broadcast), worker_seen=seen, now=now)
             rows[channel.pk, purpose] = row
         row.parts.append(part)
-    ordered = sorted(rows.values(), key=lambda r: (r.purpose == Dispatch.Purpose.SURVEY, r.channel.name))
+    ordered = sorted(rows.values(), key=lambda r: (ORDER.index(r.purpose), r.channel.name))
     unfinished = [row for row in ordered if not row.finished]
     if unfinished:
         _measure(unfinished, now)

@@ -50,6 +50,13 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
                 item(_("Proposed incidents"), "lightbulb", "incidents_proposal_changelist", "incidents.view_incident"),
                 item(_("Alerts"), "notifications_active", "incidents_alert_changelist", "incidents.view_alert"),
                 item(_("Reports"), "monitoring", "feedback_report", "feedback.view_report"),
+                item(
+                    _("Improvement actions"),
+                    "task_alt",
+                    "feedback_improvementaction_changelist",
+                    "feedback.view_improvementaction",
+                    "?when=live",
+                ),
             ],
         ),
         (
@@ -74,6 +81,7 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
                     "incidents_knownquestion_changelist",
                     "incidents.view_incident",
                 ),
+                item(_("Surveys"), "rate_review", "feedback_survey_changelist", "feedback.view_survey"),
                 item(_("Scenarios"), "category", "incidents_scenario_changelist", "incidents.view_scenario"),
                 item(_("Components"), "widgets", "incidents_component_changelist") if sees_components else None,
                 item(

@@ -29,6 +29,7 @@ SAMPLES: dict[str, str | Promise] = {
     "name": gettext_lazy("name of the reader"),
     "unsubscribe_url": gettext_lazy("the reader's own link to unsubscribe"),
     "survey_url": gettext_lazy("the reader's own link to the survey"),
+    "clear_url": gettext_lazy("the reader's own link to say whether it was clear: "),
 }
 # A personal link is about as long as this when the segments of an SMS are counted.
 SAMPLE_LINK = "/survey/" + "x" * 60
@@ -68,7 +69,7 @@ def sample_text(text: str) -> SafeString:
 
 def sample_html(html: str) -> str:
     """A frozen HTML letter whose personal links lead nowhere."""
-    inside = re.sub(r"""=(["'])\[\[\w+\]\]\1""", '="#"', html)
+    inside = re.sub(r"""=(["'])\[\[\w+\]\][\w/]*\1""", '="#"', html)
     return TOKEN.sub(lambda m: f"<mark>{escape(sample(m[1]))}</mark>", inside)
 
 

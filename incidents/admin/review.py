@@ -381,6 +381,8 @@ def _message(message: dict[str, Any], able: Capabilities | None) -> dict[str, An
         "language": preview.LANGUAGES.get(message["locale"], message["locale"]),
         "locale": message["locale"],
         "survey": message["purpose"] == Dispatch.Purpose.SURVEY,
+        "reminder": message["purpose"] == Dispatch.Purpose.REMINDER,
+        "share": message["audience"].get("share"),
         "subject": parts.get("subject", ""),
         "html": preview.sample_html(parts["html"]) if "html" in parts else "",
         "text": preview.sample_text(text),

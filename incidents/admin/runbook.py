@@ -182,7 +182,7 @@ class RunbookAdmin(PortalModelAdmin):
     read_fields: ClassVar = ["name", "description", "in_use", "starts", "plans", "steps_in_words"]
 
     class Media:
-        js = ("portal/runbook.js",)
+        js = ("portal/kinds.js",)
 
     # ── What comes with the portal ──
 

@@ -10,7 +10,6 @@ from django.utils import timezone
 
 from channels.models import Batch, Delivery, Dispatch, Notice, NoticeCount, Recipient
 from feedback import people, reports, wording
-from feedback.models import SurveyAnswer
 from incidents.models import CommunicationPlan, Decision, Incident, IncidentComponent, IncidentUpdate, PromiseBreach
 from tests import make
 
@@ -105,9 +104,7 @@ def by_hand() -> Incident:
     sent(third, post, sent=1)
     asked = sent(fourth, email, "survey", sent=4, failed=1)
     for who, (clear, timely, useful) in zip(asked, [(5, 4, 3), (4, 1, 3), (4, 1, 5)], strict=False):
-        SurveyAnswer.objects.create(
-            incident=one, recipient=who, clear=clear, timely=timely, useful=useful, comment="", locale="en"
-        )
+        make.survey_answer(one, who, clear=clear, timely=timely, useful=useful)
     return one
 
 

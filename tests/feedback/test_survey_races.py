@@ -21,8 +21,7 @@ def test_of_two_answers_at_once_one_is_kept():
         try:
             invitation = surveys.read(token)
             start.wait(10)
-            scores = {"clear": score, "timely": 1, "useful": 1, "comment": ""}
-            kept.append(invitation.record(scores, "en"))
+            kept.append(invitation.record({"clear": score, "timely": 1, "useful": 1}, {}, "en"))
         finally:
             connections.close_all()
 

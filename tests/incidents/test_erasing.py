@@ -42,9 +42,7 @@ def rosalind():
     Delivery.objects.filter(recipient=person).update(detail=f"<{ADDRESS}> is odd", provider_ref=ADDRESS)
     Batch.objects.update(last_error=f"550 {ADDRESS.upper()}")
     Channel.objects.update(test_error=f"550 {ADDRESS}")
-    SurveyAnswer.objects.create(
-        incident=incident, recipient=person, clear=1, timely=2, useful=3, comment=f"Call me, {NAME}", locale="en"
-    )
+    make.survey_answer(incident, person, clear=1, timely=2, useful=3, comment=f"Call me, {NAME}")
     for at in (None, "2025-01-01T00:00Z"):
         SubscriptionRequest.objects.create(
             medium="email",
@@ -88,7 +86,7 @@ def test_the_record_stays_without_the_person(rosalind):
     delivery = Delivery.objects.get()
     assert (delivery.recipient_id, delivery.status) == (rosalind.pk, "sent")
     answer = SurveyAnswer.objects.get()
-    assert (answer.recipient_id, answer.clear, answer.comment) == (None, 1, "")
+    assert (answer.recipient_id, answer.given["clear"], answer.texts) == (None, 1, {})
     proof = SubscriptionRequest.objects.get()
     assert (proof.wording, proof.address_hash) == ("Yes, write to me.", rosalind.address_hash)
     assert Incident.objects.count() == 1

@@ -24,10 +24,10 @@ from channels import counting, links
 from channels.addresses import normalise
 from channels.models import Medium, NoticeCount, Recipient, Suppression
 from feedback import surveys
-from feedback.models import SurveyAnswer
+from feedback.models import SurveyAnswer, UpdateVote
 from incidents import subscribing
 from incidents.models import Component, Incident, Subscription, SubscriptionRequest
-from incidents.publishing import SURVEY_SALT
+from incidents.publishing import CLEAR_SALT, SURVEY_SALT
 from incidents.statuspage import live, subscribe_forms
 from incidents.statuspage.api import DOCUMENTS
 from tests import hostile, make
@@ -80,7 +80,7 @@ def person() -> Recipient:
 
 def kept() -> tuple[int, ...]:
     """How many rows there are of all that a customer can make."""
-    made = (Recipient, Subscription, SubscriptionRequest, Suppression, SurveyAnswer, NoticeCount)
+    made = (Recipient, Subscription, SubscriptionRequest, Suppression, SurveyAnswer, UpdateVote, NoticeCount)
     return tuple(one.objects.count() for one in made)
 
 
@@ -352,12 +352,32 @@ def test_in_the_survey_each_comment_is_kept_as_inert_text_or_refused(doors, inci
         SurveyAnswer.objects.all().delete()
         answer = doors.ask("POST", path, *texts, body=encoded(good | {"comment": "\n".join(texts)}))
         if answer.status_code == 303:
-            assert not re.search("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]", SurveyAnswer.objects.get().comment), texts
+            assert not re.search(
+                "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]", SurveyAnswer.objects.get().texts.get("comment", "")
+            ), texts
             assert doors.ask("GET", path, *texts).status_code == 200
         else:
             assert answer.status_code in (413, 422), texts
             assert not SurveyAnswer.objects.exists()
     SurveyAnswer.objects.all().delete()
+    assert kept() == before
+
+
+# ── Was this clear? ──
+
+
+@pytest.mark.once
+def test_of_a_vote_each_answer_is_passed_over(doors, incident, person):
+    before = kept()
+    update = incident.updates.earliest("pk")
+    link = f"/clear/{signing.dumps([update.pk, person.pk], salt=CLEAR_SALT)}/"
+    page = f"/clear/page/{incident.uid}/{update.number}/"
+    doors.learn("POST", link, body=encoded({"clear": "x"}))
+    doors.learn("POST", page, body=encoded({"clear": "x"}))
+    for texts in by(2):
+        fields = {"clear": texts[0], texts[1]: "yes"}
+        assert doors.ask("POST", link, *texts, body=encoded(fields)).status_code in (200, 400), texts
+        assert doors.ask("POST", page, *texts, body=encoded(fields)).status_code == 400, texts
     assert kept() == before
 
 

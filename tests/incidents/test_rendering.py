@@ -9,7 +9,7 @@ import time_machine
 from django.utils import timezone, translation
 
 from channels.providers.base import personalise
-from incidents import rendering
+from incidents import asking, rendering
 from incidents.declaring import start_draft
 from incidents.models import Incident, IncidentUpdate
 from tests import make
@@ -203,7 +203,7 @@ def test_the_email_shows_html_as_text_and_has_only_safe_links(update):
 
 
 def test_the_email_needs_nothing_from_the_network(update):
-    survey = rendering.survey_parts("email", update, "en")["html"]
+    survey = rendering.survey_parts("email", update, "en", asking.survey(update.incident))["html"]
     for html in (email(update)["html"], survey):
         for word in ("<img", "<link", "<script", "@import", "url(", "src="):
             assert word not in html
@@ -216,7 +216,8 @@ def test_the_text_part_keeps_lines_short(update):
 
 
 def test_personal_values_are_escaped_in_html(update):
-    filled = personalise(email(update)["html"], {"unsubscribe_url": 'https://x/?a=1&b="><script>'}, html=True)
+    hostile = 'https://x/?a=1&b="><script>'
+    filled = personalise(email(update)["html"], {"unsubscribe_url": hostile, "clear_url": hostile}, html=True)
     assert "<script>" not in filled
     assert "[[" not in filled
 
@@ -277,14 +278,14 @@ def test_the_status_page_has_headings_only_between_parts(update):
 
 @pytest.mark.parametrize("form", ["email", "sms"])
 def test_the_survey_invitation_has_one_personal_link(update, form):
-    parts = rendering.survey_parts(form, update, "en")
+    parts = rendering.survey_parts(form, update, "en", asking.survey(update.incident))
     for name, part in parts.items():
         assert part.count("[[survey_url]]") == (name != "subject")
 
 
 def test_the_survey_invitation_names_the_incident_without_trusting_it(update):
     update.incident.title = "<i>Cards</i> & co"
-    parts = rendering.survey_parts("email", update, "en")
+    parts = rendering.survey_parts("email", update, "en", asking.survey(update.incident))
     assert "&lt;i&gt;Cards&lt;/i&gt; &amp; co" in parts["html"]
     assert "<i>Cards</i> & co" in parts["text"]
 

@@ -10,6 +10,7 @@ from django.contrib.auth.models import User
 from django.db import transaction
 from django.urls import reverse
 
+from feedback.models import Survey
 from incidents import declaring, roles
 from incidents.errors import NotAllowed
 from incidents.models import Incident, IncidentUpdate, Runbook
@@ -45,6 +46,8 @@ TABLE = """
     change a plan              . C . . .
     read a plan                I C S . .
     write a template           . C . . .
+    design a survey            . C . . .
+    read the survey            I C . . .
     add a recipient            . C . . .
     read recipients            . C S . .
     add an alert source        I . . . .
@@ -153,6 +156,8 @@ ACTIONS: dict[str, Callable[[User, World], bool]] = {
         user, world
     ),
     "write a template": got("admin:incidents_messagetemplate_add"),
+    "design a survey": got("admin:feedback_survey_add"),
+    "read the survey": lambda user, world: got("admin:feedback_survey_change", Survey.objects.get().pk)(user, world),
     "add a recipient": got("admin:channels_recipient_add"),
     "read recipients": got("admin:channels_recipient_changelist"),
     "add an alert source": got("admin:incidents_alertsource_add"),

@@ -1,5 +1,6 @@
-"""Survey answers to read, and the managers' reports."""
+"""The managers' reports."""
 
+from dataclasses import replace
 from typing import Any
 from urllib.parse import urlencode
 
@@ -9,51 +10,22 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.urls import URLPattern, path, reverse
 from django.utils import formats, timezone
-from django.utils.text import Truncator
 from django.utils.translation import gettext as _t
 from django.utils.translation import gettext_lazy as _
-from unfold.decorators import display
 
 from commsportal.admin import ReadOnlyAdmin
+from feedback import charts, exports, reports, results, screening, wording
+from feedback.forms import ALL, PERIODS, Period, ReportForm
+from feedback.models import QUESTIONS, Report, SurveyAnswer, SurveyVersion
+from feedback.people import people
+from feedback.reports import IncidentFacts, Summary
 from incidents.admin.refusal import refused
 from incidents.errors import NotAllowed
 
-from . import charts, exports, reports, wording
-from .forms import ALL, PERIODS, Period, ReportForm
-from .models import QUESTIONS, Report, SurveyAnswer
-from .people import people
-from .reports import IncidentFacts, Summary
+from .survey import SHORT, headings, table
 
 PAGE_SIZE = 50
 COMMENTS = 100
-SHORT = {"clear": _("Clear"), "timely": _("Timely"), "useful": _("Useful")}
-
-
-@admin.register(SurveyAnswer)
-class SurveyAnswerAdmin(ReadOnlyAdmin):
-    list_display = ["at", "incident", *(f"score_{question}" for question in QUESTIONS), "locale", "said"]
-    list_filter = [*QUESTIONS, "locale", "incident__severity", "at"]
-    list_select_related = ["incident"]
-    search_fields = ["incident__title", "comment"]
-    date_hierarchy = "at"
-    # The person is left out: an answer is about the message, not about who gave it.
-    fields = ["incident", *QUESTIONS, "comment", "locale", "at"]
-
-    @display(description=SHORT["clear"], ordering="clear")
-    def score_clear(self, answer: SurveyAnswer) -> int:
-        return answer.clear
-
-    @display(description=SHORT["timely"], ordering="timely")
-    def score_timely(self, answer: SurveyAnswer) -> int:
-        return answer.timely
-
-    @display(description=SHORT["useful"], ordering="useful")
-    def score_useful(self, answer: SurveyAnswer) -> int:
-        return answer.useful
-
-    @display(description=_("comment"))
-    def said(self, answer: SurveyAnswer) -> str:
-        return Truncator(answer.comment).chars(120)
 
 
 # What the table can be sorted by; None is the lowest.
@@ -163,8 +135,8 @@ class ReportAdmin(ReadOnlyAdmin):
     def incident(self, request: HttpRequest, pk: int) -> HttpResponse:
         incident, one = self._one(request, pk)
         summary = reports.summarise([one])
-        answers = SurveyAnswer.objects.filter(incident=incident).exclude(comment="")
-        comments = list(answers[: COMMENTS + 1])
+        answers = SurveyAnswer.objects.filter(incident=incident).exclude(texts={}).select_related("version")
+        comments = [said(one) for one in answers[: COMMENTS + 1]]
         context = self._context(request, _t("Communication report")) | {
             "incident": incident,
             "one": one,
@@ -176,13 +148,28 @@ class ReportAdmin(ReadOnlyAdmin):
             "scores": [_score_bar(one, question) for question in QUESTIONS] if one.survey.answered else [],
             "comments": comments[:COMMENTS],
             "more_comments": len(comments) > COMMENTS,
+            "votes": results.grouped(results.of_votes(self.get_queryset(request).filter(pk=pk))),
+            **self._survey_table(request, pk),
             "default_minutes": reports.DEFAULT_MINUTES,
         }
         return render(request, "admin/feedback/report/incident.html", context)
 
+    def _survey_table(self, request: HttpRequest, pk: int) -> dict[str, Any]:
+        """The scores of an incident by channel and language, of the version that was answered last."""
+        version = SurveyVersion.objects.filter(answers__incident=pk).order_by("-pk").first()
+        if version is None:
+            return {}
+        found = results.of_survey(version, self.get_queryset(request).filter(pk=pk))
+        rows = [row for row in found.rows if row.kind not in ("", "incident")]
+        return {
+            "groups": table(replace(found, rows=rows)),
+            "questions": headings(version),
+            "shares": [share for share in found.shares if share < 100],
+        }
+
     def incident_csv(self, request: HttpRequest, pk: int) -> HttpResponse:
         incident, one = self._one(request, pk)
-        answers = SurveyAnswer.objects.filter(incident=incident).order_by("at")
+        answers = SurveyAnswer.objects.filter(incident=incident).order_by("at", "id")
         summary = reports.summarise([one])
         return exports.incident(f"incident-report-{pk}", one, summary, people(incident), answers)
 
@@ -198,6 +185,7 @@ class ReportAdmin(ReadOnlyAdmin):
             **self.admin_site.each_context(request),
             "title": title,
             "model_admin": self,
+            "may_act": request.user.has_perm("feedback.add_improvementaction"),  # type: ignore[union-attr]
             "may_read_answers": request.user.has_perm("feedback.view_surveyanswer"),  # type: ignore[union-attr]
         }
 
@@ -300,6 +288,12 @@ def _trend_charts(facts: list[IncidentFacts], period: Period) -> list[charts.Cha
         charts.line_chart(f"cp-chart-{n}", f"{title}, {by}", _described(title, series, write), labels, series, write, t)
         for n, (title, series, write, t) in enumerate(found, 1)
     ]
+
+
+def said(answer: SurveyAnswer) -> dict[str, Any]:
+    """An answer with words as the page shows it: screened, with its scores in the order of the questions."""
+    scores = [str(answer.given[one["key"]]) for one in answer.version.scales if one["key"] in answer.given]
+    return {"answer": answer, "texts": screening.screened(answer).values(), "scores": "/".join(scores)}
 
 
 def _rates(points: list[reports.Point]) -> list[float | None]:
