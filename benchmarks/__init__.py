@@ -12,4 +12,5 @@ REGISTRY: dict[str, str] = {  # name → dotted module
     "latency": "benchmarks.latency",
     "isolation": "benchmarks.isolation",
     "statuspage": "benchmarks.statuspage",
+    "sentiment": "benchmarks.sentiment",
 }

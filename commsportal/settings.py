@@ -236,6 +236,10 @@ AWS_REGION = env("AWS_REGION", default=env("AWS_DEFAULT_REGION", default="eu-sou
 # ── Feedback ────────────────────────────────────────────────────────────────
 # How long an invitation to the survey can be answered, counted from its sending.
 SURVEY_OPEN_DAYS = env.int("SURVEY_OPEN_DAYS", default=30)
+# Who reads the mood of posts: "offline", or "comprehend" for Amazon Comprehend in AWS_REGION.
+SENTIMENT_ENGINE = env("SENTIMENT_ENGINE", default="offline")
+if SENTIMENT_ENGINE not in ("offline", "comprehend"):
+    raise ImproperlyConfigured(f"SENTIMENT_ENGINE is “{SENTIMENT_ENGINE}”; use offline or comprehend.")
 
 # ── Languages and time ──────────────────────────────────────────────────────
 LANGUAGE_CODE = "en"
