@@ -20,11 +20,15 @@ from incidents.errors import NotAllowed
 
 from . import charts, exports, reports, wording
 from .forms import ALL, PERIODS, Period, ReportForm
-from .models import QUESTIONS, Report, SurveyAnswer
+from .models import QUESTIONS, Report, SocialPost, SurveyAnswer, WatchTerm
 from .reports import IncidentFacts, Summary
+from .social import admin as social  # noqa: F401 - registers its own
+from .social import curve as social_curve
+from .social.sentiment import Label
 
 PAGE_SIZE = 50
 COMMENTS = 100
+SAID = 10
 SHORT = {"clear": _("Clear"), "timely": _("Timely"), "useful": _("Useful")}
 
 
@@ -164,7 +168,8 @@ class ReportAdmin(ReadOnlyAdmin):
         summary = reports.summarise([one])
         answers = SurveyAnswer.objects.filter(incident=incident).exclude(comment="")
         comments = list(answers[: COMMENTS + 1])
-        context = self._context(request, _t("Communication report")) | {
+        context = self._context(request, _t("Communication report")) | self._social(request, incident, one)
+        context |= {
             "incident": incident,
             "one": one,
             "summary": summary,
@@ -178,6 +183,18 @@ class ReportAdmin(ReadOnlyAdmin):
             "default_minutes": reports.DEFAULT_MINUTES,
         }
         return render(request, "admin/feedback/report/incident.html", context)
+
+    def _social(self, request: HttpRequest, incident: Any, one: IncidentFacts) -> dict[str, Any]:
+        """What was said in public, of what this person may see; nothing where nobody listens."""
+        if not request.user.has_perm("feedback.view_socialpost"):  # type: ignore[union-attr]
+            return {}
+        posts = SocialPost.objects.for_user(request.user)
+        updates = [(u.at, _t("Update %(number)s") % {"number": u.number}) for u in one.updates]
+        found = social_curve.curve(incident, posts, updates, timezone.now())
+        if found is None and not WatchTerm.objects.exists():
+            return {}
+        said = posts.of_incident(incident).filter(label=Label.NEGATIVE)[:SAID] if found else []
+        return {"hears": True, "curve": found, "said": list(said)}
 
     def incident_csv(self, request: HttpRequest, pk: int) -> HttpResponse:
         incident, one = self._one(request, pk)

@@ -78,3 +78,6 @@ class Report(Incident):
         verbose_name = _("report")
         verbose_name_plural = _("reports")
         default_permissions = ("view",)
+
+
+from .social.models import SocialPost, SocialSource, WatchTerm  # noqa: E402, F401
