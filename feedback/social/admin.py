@@ -193,14 +193,14 @@ class WatchTermAdmin(PortalModelAdmin):
 class SocialPostAdmin(ReadOnlyAdmin):
     """What was heard about components that a person may see. Whatever anybody wrote is shown as text."""
 
-    list_display = ["at", "said", "mood", "about", "source", "language"]
+    list_display = ["at", "mood", "said", "about", "source", "language"]
     list_filter = ["label", "language", ("components", admin.RelatedOnlyFieldListFilter), "source"]
     list_select_related = ["source"]
     search_fields = ["text"]
     date_hierarchy = "at"
     list_per_page = 50
     show_full_result_count = False
-    fields = ["at", "text", "mood", "score", "read_by", "language", "about", "source", "opens"]
+    fields = ["at", "text", "label", "score", "read_by", "language", "about", "source", "opens"]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[SocialPost]:
         return super().get_queryset(request).prefetch_related("components")
@@ -212,8 +212,9 @@ class SocialPostAdmin(ReadOnlyAdmin):
         return self.list_filter if everything else ["label", "language"]
 
     @admin.display(description=gettext_lazy("text"))
-    def said(self, post: SocialPost) -> str:
-        return Truncator(post.text).chars(160)
+    def said(self, post: SocialPost) -> SafeString:
+        style = "display: block; min-width: 12rem; max-width: 34rem; overflow-wrap: anywhere"
+        return format_html('<span style="{}">{}</span>', style, Truncator(post.text).chars(160))
 
     @display(description=gettext_lazy("mood"), label=MOODS)
     def mood(self, post: SocialPost) -> tuple[str, str]:

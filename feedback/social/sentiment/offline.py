@@ -188,9 +188,8 @@ def _only_reports(plain: str, reading: Reading, words: Lexicon) -> bool:
     return bool(
         signs > reading.has("broken")
         and not words["people"].search(plain)
-        and not reading.has(
-            "anger", "unfixed", "idioms_negative", "praise", "courtesy", "idioms_positive", "fixed", "cleared"
-        )
+        and not reading.has("anger", "unfixed", "idioms_negative", "praise", "courtesy", "idioms_positive", "cleared")
+        and (signs >= 3 or not reading.has("fixed"))  # customers tell of a recovery, too
         and not (reading.has("negated") and not words["planned"].search(plain))
         and "!" not in plain
         and not plain.rstrip().endswith("?")
