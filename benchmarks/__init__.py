@@ -13,4 +13,5 @@ REGISTRY: dict[str, str] = {  # name → dotted module
     "isolation": "benchmarks.isolation",
     "statuspage": "benchmarks.statuspage",
     "reports": "benchmarks.reports",
+    "sentiment": "benchmarks.sentiment",
 }

@@ -216,6 +216,7 @@ SWEEPS = [
     "incidents.tasks.sweep_automation",
     "incidents.tasks.sweep_chat",
     "feedback.tasks.sweep_awareness",
+    "feedback.tasks.sweep_social",
 ]
 SWEEP_SECONDS = env.int("SWEEP_SECONDS", default=10)
 # A queue that did nothing for this long while work was waiting is killed and restarted. Longer than any good task.
@@ -258,6 +259,18 @@ STATUS_PAGE_PUBLISHER = "incidents.statuspage.copies.publish"
 STATUS_PAGE_FILES = "incidents.statuspage.copies.current"
 # The region that a new AWS channel starts with.
 AWS_REGION = env("AWS_REGION", default=env("AWS_DEFAULT_REGION", default="eu-south-1"))
+
+# ── Feedback ────────────────────────────────────────────────────────────────
+# Who reads the mood of posts: "offline", or "comprehend" for Amazon Comprehend in AWS_REGION.
+SENTIMENT_ENGINE = env("SENTIMENT_ENGINE", default="offline")
+if SENTIMENT_ENGINE not in ("offline", "comprehend"):
+    raise ImproperlyConfigured(f"SENTIMENT_ENGINE is “{SENTIMENT_ENGINE}”; use offline or comprehend.")
+# How often each network is asked what is new, and after how many days posts are deleted.
+SOCIAL_SECONDS = env.int("SOCIAL_SECONDS", default=120)
+SOCIAL_KEEP_DAYS = env.int("SOCIAL_KEEP_DAYS", default=90)
+# Negative posts about a component by so many people within so many minutes propose an incident, if that is unusual.
+SOCIAL_SPIKE_PEOPLE = env.int("SOCIAL_SPIKE_PEOPLE", default=8)
+SOCIAL_SPIKE_MINUTES = env.int("SOCIAL_SPIKE_MINUTES", default=10)
 
 # ── Languages and time ──────────────────────────────────────────────────────
 LANGUAGE_CODE = "en"

@@ -1,6 +1,7 @@
 from django.urls import path
 
 from . import views, voting_views
+from .social import views as social
 
 urlpatterns = [
     # incidents.publishing.SURVEY_PATH builds this address.
@@ -9,4 +10,5 @@ urlpatterns = [
     path("clear/page/<slug:uid>/<int:number>/", voting_views.on_page, name="clear-on-page"),
     path("clear/<str:token>/", voting_views.by_link, name="clear"),
     path("clear/<str:token>/<slug:answer>/", voting_views.by_link, name="clear"),
+    path("social/<slug:uid>/", social.take, name="social"),
 ]

@@ -31,6 +31,9 @@ _SEE = [
     "incidents.view_alertsource",
     "incidents.view_alertrule",
     "incidents.view_runbook",
+    "feedback.view_socialpost",
+    "feedback.view_socialsource",
+    "feedback.view_watchterm",
     "channels.view_channel",
     "channels.view_dispatch",
     "channels.view_delivery",
@@ -53,6 +56,9 @@ _PLAN = [
 ] + ["feedback.add_survey", "feedback.change_survey"]
 _MONITOR = [
     f"incidents.{verb}_{model}" for verb in ("add", "change", "delete") for model in ("alertsource", "alertrule")
+]
+_LISTEN = [
+    f"feedback.{verb}_{model}" for verb in ("add", "change", "delete") for model in ("socialsource", "watchterm")
 ]
 _AUTOMATE = ["incidents.own_apitoken"]
 _GRAPHS = [
@@ -82,6 +88,7 @@ PERMISSIONS = {
         *_SPEAK,
         *_DECIDE,
         *_PLAN,
+        *_LISTEN,
         *_AUTOMATE,
         *_CHAT,
         *_GRAPHS,

@@ -4,6 +4,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from html import escape
 from importlib.util import find_spec
 from types import MappingProxyType
@@ -38,6 +39,7 @@ class Capabilities:
     many_servers: bool = False  # each address is a server of its own: a silent one says nothing of the others
     receipts: bool = False  # tells later what was delivered
     local: bool = False  # writes on this server alone and reaches nobody: for trials
+    hears: bool = False  # finds what others say in public: it is a `Hearing`
     counted: bool = False  # its readers' browsers say that they showed it (channels.counting); refs are keys of notices
     ticket_pattern: str = ""  # tickets: what their ids look like, as a regular expression
     ticket_example: str = ""  # tickets: how one is written
@@ -161,6 +163,40 @@ class Provider(ABC):
 
     def close(self) -> None:
         """Release connections kept between calls."""
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What somebody says in public. `author` is what the network calls them; nobody keeps that (feedback.social)."""
+
+    id: str
+    at: datetime
+    text: str
+    author: str
+    language: str = ""  # as the network says, "" if it does not
+    url: str = ""
+    own: bool = False  # by the very account that looks for it
+
+
+@dataclass(frozen=True)
+class Page:
+    """What one call found. `cursor` is where to go on, if need be after a crash; `more`: at once."""
+
+    heard: list[Heard]
+    cursor: dict[str, Any]
+    more: bool = False
+
+
+class Hearing(Provider):
+    """A network on which can be looked for what others say: `capabilities.hears`."""
+
+    @abstractmethod
+    def hear(self, terms: Sequence[str], cursor: Mapping[str, Any]) -> Page:
+        """The next page of what is new since `cursor`, which an earlier page gave; {}: from now on, with a few before.
+
+        One or few calls. What it has gone past it never gives again, and nothing in between is left out. Raises
+        DeliveryError.
+        """
 
 
 def personalise(text: str, values: Mapping[str, str], html: bool = False) -> str:

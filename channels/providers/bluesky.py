@@ -4,8 +4,9 @@ https://docs.bsky.app/docs/advanced-guides/posts tells the shape of a post, http
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import Any
 from urllib.parse import urlencode
@@ -18,12 +19,14 @@ from django.utils.translation import gettext_lazy
 from channels import posts
 from channels.errors import Permanent, Transient, Uncertain
 
-from .base import Addressee, Capabilities, Message, MessagePicture, Outcome
-from .http import HttpProvider
-from .social import ServerField, publish
+from .base import Addressee, Capabilities, Heard, Hearing, Message, MessagePicture, Outcome, Page
+from .http import MAX_REPLY, HttpProvider
+from .social import MAX_FOUND, ServerField, moment, publish
 
 LIMIT = 300  # graphemes; and 3,000 bytes of UTF-8
 COLLECTION = "app.bsky.feed.post"
+FOUND = 100  # posts on a page of a search: the most that the server gives
+OVERLAP = timedelta(minutes=10)  # a post may be found some time after the moment that it is sorted by
 # Of a post or picture that the server refuses; the next one may be taken.
 OF_THIS_POST = ("InvalidRequest", "BlobTooLarge", "InvalidMimeType", "413")
 # A record's key is a TID: 53 bits of microseconds, then 10 that tell clocks apart, as 13 characters of this alphabet.
@@ -49,6 +52,10 @@ class BlueskyForm(forms.Form):
 
     def clean_identifier(self) -> str:
         return self.cleaned_data["identifier"].removeprefix("@")
+
+
+def _written(at: datetime) -> str:
+    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def weight(text: str) -> int:
@@ -90,7 +97,7 @@ class Posted:
         return {"uri": self.uri, "cid": self.cid}
 
 
-class Bluesky(HttpProvider):
+class Bluesky(HttpProvider, Hearing):
     """Idempotent: the record's key follows from the recipient's, and is put only where there is no record of it yet.
 
     `swapRecord: null` asks for that, and the answer InvalidSwap says that there is one already
@@ -107,6 +114,7 @@ class Bluesky(HttpProvider):
         weigh=weight,
         thread=True,
         pictures=True,
+        hears=True,
     )
     config_form = BlueskyForm
 
@@ -148,6 +156,53 @@ class Bluesky(HttpProvider):
 
         account = self.session["did"]
         return publish(message.parts["text"], post, LIMIT, weight, of_this_text=OF_THIS_POST)
+
+    def hear(self, terms: Sequence[str], cursor: Mapping[str, Any]) -> Page:
+        """One page of one term, the newest first; `top` is when the newest of the pages so far was said.
+
+        https://docs.bsky.app/docs/api/app-bsky-feed-search-posts: `since` is inclusive, `cursor` goes on to older ones.
+        """
+        ordered = sorted(terms)
+        if not ordered:
+            return Page([], {})
+        newest = {term: one for term, one in cursor.get("newest", {}).items() if term in ordered}
+        at = min(int(cursor.get("at", 0)), len(ordered) - 1)
+        term = ordered[at]
+        same = cursor.get("term") == term
+        there = cursor.get("next") if same else None
+        query = {"q": term if term.startswith("#") else f'"{term}"', "sort": "latest", "limit": str(FOUND)}
+        query |= {"since": _written(datetime.fromisoformat(newest[term]) - OVERLAP)} if term in newest else {}
+        query |= {"cursor": there} if there else {}
+        try:
+            said = self._ask("GET", f"app.bsky.feed.searchPosts?{urlencode(query)}")
+        except Permanent as error:
+            raise self._ended(error) from error
+        found = said.get("posts") if isinstance(said, dict) else None
+        if not isinstance(found, list):
+            raise Permanent("bad-reply", _("This is not a server of the AT Protocol: check the service."))
+        heard = [self._heard(one) for one in found if isinstance(one, dict) and one.get("uri")]
+        times = [_written(one.at) for one in heard]
+        top = max([*times, *([cursor["top"]] if same and cursor.get("top") else []), newest.get(term, "")])
+        # Without a `since` there is no end to it: one page is enough to begin with.
+        if said.get("cursor") and found and term in newest:
+            kept = {"newest": newest, "at": at, "term": term, "next": str(said["cursor"]), "top": top}
+            return Page(heard, kept, more=True)
+        newest |= {term: top} if top else {}
+        last = at + 1 == len(ordered)
+        return Page(heard, {"newest": newest, "at": 0 if last else at + 1}, more=not last)
+
+    def _heard(self, post: Mapping[str, Any]) -> Heard:
+        record, author = post.get("record") or {}, str((post.get("author") or {}).get("did", ""))
+        languages = record.get("langs") or [""]
+        return Heard(
+            id=str(post["uri"]),
+            at=min(moment(post.get("indexedAt")), moment(record.get("createdAt"))),
+            text=str(record.get("text") or ""),
+            author=author,
+            language=str(languages[0]) if len(languages) == 1 else "",
+            url=f"https://bsky.app/profile/{author}/post/{str(post['uri']).rpartition('/')[2]}",
+            own=author == self.session["did"],
+        )
 
     def _embed(self, picture: MessagePicture) -> dict[str, Any]:
         """Hand the picture over; how the record of a post names it. Raises DeliveryError, never Uncertain.
@@ -205,7 +260,8 @@ class Bluesky(HttpProvider):
         headers = {} if login else {"Authorization": f"Bearer {self.session['accessJwt']}"}
         if kind:
             headers["Content-Type"] = kind
-        status, said, _headers = self.call(method, f"{self.config['service']}/xrpc/{call}", body, headers)
+        longest = MAX_FOUND if method == "GET" else MAX_REPLY
+        status, said, _headers = self.call(method, f"{self.config['service']}/xrpc/{call}", body, headers, longest)
         if status >= 400 and not isinstance(said, dict):
             raise Permanent(str(status), _("This is not a server of the AT Protocol: check the service."))
         if status >= 400:

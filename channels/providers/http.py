@@ -64,11 +64,13 @@ class HttpProvider(Provider):
         url: str,
         body: Any = None,
         headers: Mapping[str, str] | None = None,
+        longest: int = MAX_REPLY,
     ) -> tuple[int, Any, Mapping[str, str]]:
         """One request, with a JSON `body` (bytes are sent as they are): status, JSON or text, headers.
 
-        Raises DeliveryError: Transient if it surely was not sent; Throttled on 429 and on 503 with Retry-After;
-        Uncertain on a lost reply and other 5xx; Permanent on a redirect. What a 4xx means the provider knows better.
+        Of a reply only the first `longest` bytes are read. Raises DeliveryError: Transient if it surely was not sent;
+        Throttled on 429 and on 503 with Retry-After; Uncertain on a lost reply and other 5xx; Permanent on a redirect.
+        What a 4xx means the provider knows better.
         """
         data = body if isinstance(body, bytes | None) else json.dumps(body, ensure_ascii=False).encode()
         known = {"User-Agent": "Commsportal", **({"Content-Type": "application/json"} if data else {})}
@@ -77,7 +79,7 @@ class HttpProvider(Provider):
                 method, url, body=data, headers={**known, **(headers or {})}, redirect=False, preload_content=False
             )
             try:
-                raw = reply.read(MAX_REPLY, decode_content=True)
+                raw = reply.read(longest, decode_content=True)
                 if not reply.closed and reply.read(1):
                     reply.close()  # longer than anybody needs: this connection is not used again
             finally:

@@ -1,12 +1,13 @@
 """Posts on Mastodon through the API of the account's own server; what is too long for one post becomes a thread."""
 
 import hashlib
+import html
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
 from django import forms
 from django.utils.translation import gettext as _
@@ -17,11 +18,12 @@ from channels import posts
 from channels.errors import Permanent, Transient, Uncertain
 from channels.pictures import SUFFIXES
 
-from .base import Addressee, Capabilities, Message, MessagePicture, Outcome
-from .http import HttpProvider
-from .social import ServerField, publish
+from .base import Addressee, Capabilities, Heard, Hearing, Message, MessagePicture, Outcome, Page
+from .http import MAX_REPLY, HttpProvider
+from .social import MAX_FOUND, ServerField, moment, publish
 
 LIMIT = 500  # characters, where the server does not say otherwise
+FOUND = 40  # posts on a page: the most that a server gives
 LINK = "x" * 23  # what a link counts, however long it is
 VISIBILITIES = [("public", gettext_lazy("Public")), ("unlisted", gettext_lazy("Unlisted: not in the public feeds"))]
 MENTION = re.compile(r"(?<![\w/])(@\w+)@[\w.-]+\w")
@@ -53,6 +55,12 @@ def weight(text: str) -> int:
     return posts.graphemes(MENTION.sub(r"\1", text))
 
 
+def plain(content: str) -> str:
+    """The words of a post, which is HTML: paragraphs and breaks become lines."""
+    lines = re.sub(r"<br ?/?>|</p>\s*<p[^>]*>", "\n", content)
+    return html.unescape(re.sub(r"<[^>]*>", "", lines)).strip()
+
+
 @dataclass(frozen=True)
 class Posted:
     id: str
@@ -62,7 +70,7 @@ class Posted:
         return self.url[:200] or self.id
 
 
-class Mastodon(HttpProvider):
+class Mastodon(HttpProvider, Hearing):
     """Not called idempotent, though Mastodon drops a repeated Idempotency-Key: for one hour only.
 
     A worker that stood still or a channel that was paused repeats later than that. Within the hour the key makes it
@@ -79,6 +87,7 @@ class Mastodon(HttpProvider):
         weigh=weight,
         thread=True,
         pictures=True,
+        hears=True,
     )
     config_form = MastodonForm
 
@@ -103,6 +112,57 @@ class Mastodon(HttpProvider):
 
         language = message.locale.partition("-")[0]  # ISO 639: Mastodon knows no regions
         return publish(message.parts["text"], post, self.limit, weight, of_this_text=("413", "422"))
+
+    def hear(self, terms: Sequence[str], cursor: Mapping[str, Any]) -> Page:
+        """One page of one term: hashtags by their timeline, other words by the server's search, where it has one.
+
+        `min_id` gives what follows right after it, so that nothing in between is left out.
+        https://docs.joinmastodon.org/methods/timelines/#tag and https://docs.joinmastodon.org/methods/search/#v2
+        """
+        ordered = sorted(terms)
+        if not ordered:
+            return Page([], {})
+        newest = {term: one for term, one in cursor.get("newest", {}).items() if term in ordered}
+        at = min(int(cursor.get("at", 0)), len(ordered) - 1)
+        term = ordered[at]
+        since = {"min_id": newest[term]} if term in newest else {}
+        found = self._found(term, since)
+        newest |= {term: max((str(one["id"]) for one in found), key=int)} if found else {}
+        again = bool(since) and len(found) >= FOUND
+        following = at if again else at + 1
+        last = following == len(ordered)
+        there = {"newest": newest, "at": 0 if last else following}
+        return Page([self._heard(one) for one in found], there, more=not last)
+
+    def _found(self, term: str, since: Mapping[str, str]) -> list[dict[str, Any]]:
+        if re.fullmatch(r"#?\w+", term):
+            query = urlencode({"limit": FOUND, **since})
+            said = self._ask("GET", f"/api/v1/timelines/tag/{quote(term.lstrip('#'), safe='')}?{query}")
+        else:
+            query = urlencode({"q": f'"{term}"', "type": "statuses", "limit": FOUND, **since})
+            said = self._ask("GET", f"/api/v2/search?{query}")
+            said = said.get("statuses") if isinstance(said, dict) else None
+        if not isinstance(said, list):
+            raise Permanent("bad-reply", _fix(404))
+        return [one for one in said if isinstance(one, dict) and str(one.get("id", "")).isdecimal()]
+
+    def _heard(self, status: Mapping[str, Any]) -> Heard:
+        account = status.get("account") or {}
+        return Heard(
+            id=str(status.get("uri") or status["id"]),  # the same on whatever server it was found
+            at=moment(status.get("created_at")),
+            text=plain(str(status.get("content") or "")),
+            author=str(account.get("url") or account.get("acct") or ""),
+            language=str(status.get("language") or ""),
+            url=str(status.get("url") or ""),
+            own=str(account.get("id", "")) == self.account,
+        )
+
+    @cached_property
+    def account(self) -> str:
+        """The number of our own account on its server. Raises DeliveryError."""
+        said = self._ask("GET", "/api/v1/accounts/verify_credentials")
+        return str(said.get("id", "")) if isinstance(said, dict) else ""
 
     def _upload(self, picture: MessagePicture) -> str:
         """Hand the picture over with what it shows; the ID by which a post names it.
@@ -150,7 +210,8 @@ class Mastodon(HttpProvider):
     ) -> tuple[int, Any]:
         """As _ask, with the status before."""
         sent = {"Authorization": f"Bearer {self.config['access_token']}", **(headers or {})}
-        status, said, _headers = self.call(method, f"{self.config['server']}{path}", body, sent)
+        longest = MAX_FOUND if method == "GET" else MAX_REPLY
+        status, said, _headers = self.call(method, f"{self.config['server']}{path}", body, sent, longest)
         if status >= 400:
             detail = str(said.get("error", "")) if isinstance(said, dict) else ""
             raise Permanent(str(status), " ".join(filter(None, [detail, _fix(status)])))
@@ -166,6 +227,7 @@ class Mastodon(HttpProvider):
 
     def close(self) -> None:
         self.__dict__.pop("limit", None)
+        self.__dict__.pop("account", None)
         super().close()
 
 

@@ -2,9 +2,11 @@
 
 import re
 from collections.abc import Callable, Collection
+from datetime import datetime
 from typing import Any, TypeVar
 
 from django import forms
+from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
@@ -14,6 +16,7 @@ from channels.errors import DeliveryError, Permanent, Uncertain
 from .base import Outcome
 
 HOST = re.compile(r"([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]([a-z0-9-]{0,61}[a-z0-9])(:\d{1,5})?")
+MAX_FOUND = 4 * 1024 * 1024  # bytes of a page of what was found, with all that networks say of each author
 Post = TypeVar("Post")  # what a network says of a post; str() of it is what a person looks it up by
 
 
@@ -64,3 +67,12 @@ def publish(
                 return Outcome(error=error)
             raise
     return Outcome(ref=str(public[0]))
+
+
+def moment(value: Any) -> datetime:
+    """When something was said, as the network writes it; now if that is no time of the past."""
+    try:
+        at = datetime.fromisoformat(value)
+    except (TypeError, ValueError):
+        return timezone.now()
+    return min(at, timezone.now()) if at.tzinfo else timezone.now()

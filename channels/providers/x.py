@@ -5,7 +5,7 @@ https://docs.x.com/x-api/media/create-media-metadata tell its shape.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -20,13 +20,15 @@ from urllib3.exceptions import MaxRetryError, NewConnectionError
 from channels import posts
 from channels.errors import DeliveryError, Permanent, Throttled, Transient, Uncertain
 
-from .base import Addressee, Capabilities, Message, MessagePicture, Outcome, Provider
-from .social import publish
+from .base import Addressee, Capabilities, Heard, Hearing, Message, MessagePicture, Outcome, Page
+from .social import moment, publish
 
 MEDIA = "https://api.x.com/2/media"
 TIMEOUT = (5, 15)  # seconds to connect, to answer
 MEDIA_TIMEOUT = (5, 8)  # both uploads and the post together take less than a worker's lease
 # Of a post that X refuses; the next one may be taken. 413: the picture is too large.
+QUERY = 512  # characters of a query that every account may ask
+FOUND = 100  # posts on a page
 OF_THIS_POST = ("duplicate", "400", "413")
 
 
@@ -48,10 +50,10 @@ class _WithTimeout(HTTPAdapter):
         return super().send(request, **{**kwargs, "timeout": kwargs.get("timeout") or TIMEOUT})
 
 
-class X(Provider):
+class X(Hearing):
     label = gettext_lazy("Social post: X")
     capabilities = Capabilities(
-        form="post", medium="broadcast", broadcast=True, max_weight=posts.LIMIT, thread=True, pictures=True
+        form="post", medium="broadcast", broadcast=True, max_weight=posts.LIMIT, thread=True, pictures=True, hears=True
     )
     config_form = XForm
 
@@ -76,6 +78,64 @@ class X(Provider):
             return str(reply.data["id"])
         except (KeyError, TypeError):
             raise Uncertain("bad-reply", _("X answered without the ID of the post.")) from None
+
+    def hear(self, terms: Sequence[str], cursor: Mapping[str, Any]) -> Page:
+        """Recent search, the newest first: while there are older pages, `since` stays and `top` remembers the newest.
+
+        https://docs.x.com/x-api/posts/search/introduction: seven days back, words in quotes, up to 512 characters.
+        """
+        queries = _queries(terms)
+        if not queries:
+            return Page([], dict(cursor))
+        done = dict(cursor.get("done", {}))  # by query: the newest post that was read
+        at = min(int(cursor.get("at", 0)), len(queries) - 1)
+        since, token, top = done.get(queries[at]), cursor.get("next"), cursor.get("top")
+        if cursor.get("query") not in (None, queries[at]):  # the terms were changed in the middle of its pages
+            token = top = None
+        reply = self._search(queries[at], since, token)
+        tweets, meta = reply.data or [], reply.meta or {}
+        top = max(filter(None, [top, since, *(str(one.id) for one in tweets)]), key=int, default=None)
+        heard = [self._heard(one) for one in tweets]
+        # Without a `since` there is no end to it but a week ago: one page is enough to begin with.
+        if meta.get("next_token") and since:
+            there = {"done": done, "at": at, "query": queries[at], "next": meta["next_token"], "top": top}
+            return Page(heard, there, more=True)
+        done = {query: done[query] for query in queries if query in done} | ({queries[at]: top} if top else {})
+        last = at + 1 == len(queries)
+        return Page(heard, {"done": done, "at": 0 if last else at + 1}, more=not last)
+
+    def _search(self, query: str, since: str | None, token: str | None) -> Any:
+        def search(since: str | None) -> Any:
+            return self._call(
+                lambda: self.client.search_recent_tweets(
+                    query,
+                    since_id=since,
+                    next_token=token,
+                    max_results=FOUND,
+                    tweet_fields=["created_at", "lang", "author_id"],
+                    user_auth=True,
+                )
+            )
+
+        try:
+            return search(since)
+        except Permanent as error:
+            # It was last asked more than a week ago, which is further back than X looks.
+            if since is None or error.code != "400" or "since_id" not in error.detail:
+                raise
+            return search(None)
+
+    def _heard(self, tweet: Any) -> Heard:
+        return Heard(
+            id=str(tweet.id),
+            at=moment(tweet.created_at.isoformat() if tweet.created_at else None),
+            text=tweet.text or "",
+            author=str(tweet.author_id),
+            language=tweet.lang or "",
+            url=f"https://x.com/i/web/status/{tweet.id}",
+            # A token begins with the number of its account.
+            own=str(tweet.author_id) == self.config["access_token"].partition("-")[0],
+        )
 
     def _upload(self, picture: MessagePicture) -> str:
         """Hand the picture over, then what it shows; the ID by which a post names it.
@@ -130,6 +190,23 @@ class X(Provider):
         if "client" in self.__dict__:
             self.client.session.close()
             del self.client
+
+
+def _queries(terms: Sequence[str]) -> list[str]:
+    """Queries that ask for all terms, each as short as it has to be. Posts that only repeat others are left out."""
+    found: list[str] = []
+    some: list[str] = []
+    for one in sorted(terms):
+        if some and len(_query([*some, one])) > QUERY:
+            found.append(_query(some))
+            some = []
+        some.append(one)
+    return [*found, _query(some)] if some else found
+
+
+def _query(terms: Sequence[str]) -> str:
+    words = [one if one.startswith("#") and " " not in one else f'"{one}"' for one in terms]
+    return f"({' OR '.join(words)}) -is:retweet"
 
 
 def _refused(error: tweepy.HTTPException) -> DeliveryError:

@@ -16,9 +16,11 @@ from django.utils.translation import gettext_lazy as _
 from commsportal.admin import ReadOnlyAdmin
 from feedback import charts, exports, reports, results, screening, wording
 from feedback.forms import ALL, PERIODS, Period, ReportForm
-from feedback.models import QUESTIONS, Report, SurveyAnswer, SurveyVersion
+from feedback.models import QUESTIONS, Report, SocialPost, SurveyAnswer, SurveyVersion, WatchTerm
 from feedback.people import people
 from feedback.reports import IncidentFacts, Summary
+from feedback.social import curve as social_curve
+from feedback.social.sentiment import Label
 from incidents.admin.refusal import refused
 from incidents.errors import NotAllowed
 
@@ -26,6 +28,7 @@ from .survey import SHORT, headings, table
 
 PAGE_SIZE = 50
 COMMENTS = 100
+SAID = 10
 
 
 # What the table can be sorted by; None is the lowest.
@@ -137,7 +140,8 @@ class ReportAdmin(ReadOnlyAdmin):
         summary = reports.summarise([one])
         answers = SurveyAnswer.objects.filter(incident=incident).exclude(texts={}).select_related("version")
         comments = [said(one) for one in answers[: COMMENTS + 1]]
-        context = self._context(request, _t("Communication report")) | {
+        context = self._context(request, _t("Communication report")) | self._social(request, incident, one)
+        context |= {
             "incident": incident,
             "one": one,
             "summary": summary,
@@ -166,6 +170,18 @@ class ReportAdmin(ReadOnlyAdmin):
             "questions": headings(version),
             "shares": [share for share in found.shares if share < 100],
         }
+
+    def _social(self, request: HttpRequest, incident: Any, one: IncidentFacts) -> dict[str, Any]:
+        """What was said in public, of what this person may see; nothing where nobody listens."""
+        if not request.user.has_perm("feedback.view_socialpost"):  # type: ignore[union-attr]
+            return {}
+        posts = SocialPost.objects.for_user(request.user)
+        updates = [(u.at, _t("Update %(number)s") % {"number": u.number}) for u in one.updates]
+        found = social_curve.curve(incident, posts, updates, timezone.now())
+        if found is None and not WatchTerm.objects.exists():
+            return {}
+        said = posts.of_incident(incident).filter(label=Label.NEGATIVE)[:SAID] if found else []
+        return {"hears": True, "curve": found, "said": list(said)}
 
     def incident_csv(self, request: HttpRequest, pk: int) -> HttpResponse:
         incident, one = self._one(request, pk)

@@ -6,7 +6,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("feedback", "0004_votes"),
+        ("feedback", "0006_social"),
         ("incidents", "0032_aws_call_by"),
     ]
 

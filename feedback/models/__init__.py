@@ -8,6 +8,8 @@ from .report import Report
 from .survey import QUESTIONS, Survey, SurveyQuestion, SurveyVersion
 from .vote import UpdateVote
 
+from feedback.social.models import SocialPost, SocialSource, WatchTerm  # isort: skip
+
 __all__ = [
     "QUESTIONS",
     "ActionStep",
@@ -15,6 +17,8 @@ __all__ = [
     "ImprovementAction",
     "PeopleTold",
     "Report",
+    "SocialPost",
+    "SocialSource",
     "Survey",
     "SurveyAnswer",
     "SurveyQuestion",
@@ -22,4 +26,5 @@ __all__ = [
     "SurveyUse",
     "SurveyVersion",
     "UpdateVote",
+    "WatchTerm",
 ]

@@ -49,6 +49,7 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
                 ),
                 item(_("Proposed incidents"), "lightbulb", "incidents_proposal_changelist", "incidents.view_incident"),
                 item(_("Alerts"), "notifications_active", "incidents_alert_changelist", "incidents.view_alert"),
+                item(_("Social posts"), "tag", "feedback_socialpost_changelist", "feedback.view_socialpost"),
                 item(_("Reports"), "monitoring", "feedback_report", "feedback.view_report"),
                 item(
                     _("Improvement actions"),
@@ -108,6 +109,10 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
                 item(_("Alert rules"), "rule", "incidents_alertrule_changelist", "incidents.view_alertrule")
                 if sees_all
                 else None,
+                item(_("Social sources"), "hearing", "feedback_socialsource_changelist", "feedback.view_socialsource")
+                if sees_all
+                else None,
+                item(_("Watched words"), "saved_search", "feedback_watchterm_changelist", "feedback.view_watchterm"),
                 item(_("AWS accounts"), "cloud", "incidents_awsaccount_changelist", "incidents.view_awsaccount")
                 if sees_all
                 else None,

@@ -19,6 +19,7 @@ from incidents.models import (
     AlertRule,
     AlertSource,
     Component,
+    ComponentStatus,
     Incident,
     Proposal,
     ProposedComponent,
@@ -40,6 +41,7 @@ class Meaning:
     rule: AlertRule | None
     severity: str
     components: list[Component] = field(default_factory=list)
+    status: str = ComponentStatus.DEGRADED
 
     @property
     def severity_in_words(self) -> str:
@@ -71,7 +73,14 @@ def take_in(source: AlertSource, event_id: str, signals: Iterable[Signal]) -> in
             return 1  # what fires already needs no lock; most of a storm is that
         one_at_a_time()
         rules = _rules(source)
-        return sum(_take(source, one, rules) for one in ordered)
+        return sum(_take(source, one, read_as(source, one, rules)) for one in ordered)
+
+
+def take_in_as(source: AlertSource, signal: Signal, meaning: Meaning) -> int:
+    """Take in one signal of which the portal itself knows what it means. 1 if it changed something."""
+    with transaction.atomic():
+        one_at_a_time()
+        return _take(source, signal, meaning)
 
 
 def _rules(source: AlertSource) -> list[AlertRule]:
@@ -85,7 +94,7 @@ def _count(source: AlertSource, signal: Signal) -> int:
     return firing.update(count=F("count") + 1, last_at=timezone.now())
 
 
-def _take(source: AlertSource, signal: Signal, rules: list[AlertRule]) -> int:
+def _take(source: AlertSource, signal: Signal, meaning: Meaning) -> int:
     if not signal.firing:
         return _resolve(source, signal)
     if _count(source, signal):
@@ -93,7 +102,6 @@ def _take(source: AlertSource, signal: Signal, rules: list[AlertRule]) -> int:
     before = Alert.objects.filter(source=source, fingerprint=signal.fingerprint).order_by("-pk").first()
     if before and signal.at <= before.state_at:
         return 0  # it came late: that it stopped is newer
-    meaning = read_as(source, signal, rules)
     home = home_of(meaning) if meaning.proposes else Home()
     proposal = home.proposal
     if meaning.proposes and not home.incident:
@@ -125,7 +133,9 @@ def _resolve(source: AlertSource, signal: Signal) -> int:
 def read_as(source: AlertSource, signal: Signal, rules: list[AlertRule]) -> Meaning:
     rule = next((one for one in rules if one.fits(source, signal)), None)
     severity = (rule.severity if rule else "") or signal.severity_hint or source.default_severity
-    return Meaning(rule, severity, list(rule.components.all()) if rule else [])
+    if rule is None:
+        return Meaning(None, severity)
+    return Meaning(rule, severity, list(rule.components.all()), rule.status)
 
 
 def home_of(meaning: Meaning) -> Home:
@@ -181,8 +191,8 @@ def _add(proposal: Proposal, meaning: Meaning) -> None:
     if rule:
         proposal.scenario = proposal.scenario or rule.scenario
         proposal.public_title = proposal.public_title or rule.public_title
-        for component in meaning.components:
-            _propose(proposal, component.pk, rule.status)
+    for component in meaning.components:
+        _propose(proposal, component.pk, meaning.status)
     proposal.save()
 
 

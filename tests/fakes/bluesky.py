@@ -1,4 +1,4 @@
-"""A fake server of the AT Protocol: log in, put and get records, take pictures. It refuses what Bluesky refuses."""
+"""A fake server of the AT Protocol: log in, put and get records, pictures, search. It refuses what Bluesky refuses."""
 
 import re
 from datetime import datetime
@@ -23,12 +23,25 @@ class FakeBluesky(FakeHttp):
         return [found["value"] for found in self.server.records.values()]
 
 
+def said(number: int, words: str, at: str, author: str = "did:plc:somebody") -> dict[str, Any]:
+    """What somebody says, as the server tells it."""
+    record = {"$type": "app.bsky.feed.post", "text": words, "createdAt": at, "langs": ["en"]}
+    return {
+        "uri": f"at://{author}/app.bsky.feed.post/3k{number:011}",
+        "cid": f"bafysaid{number}",
+        "author": {"did": author, "handle": "somebody.example.org", "displayName": "Some Body"},
+        "record": record,
+        "indexedAt": at,
+    }
+
+
 class Server:
     """The rule of a FakeHttp. A log-in ends those before it where `expire()` is called."""
 
     def __init__(self) -> None:
         self.records: dict[str, dict[str, Any]] = {}
         self.blobs: dict[str, tuple[str, bytes]] = {}
+        self.said: list[dict[str, Any]] = []  # what others say
         self.sessions = 0
         self.expired = 0
 
@@ -55,7 +68,26 @@ class Server:
         if name == "com.atproto.repo.getRecord":
             found = self.records.get(dict(parse_qsl(url.query))["rkey"])
             return Reply(200, found) if found else refusal(400, "RecordNotFound", "Could not locate record")
+        if name == "app.bsky.feed.searchPosts":
+            return self.search(dict(parse_qsl(url.query)))
         return refusal(501, "MethodNotImplemented", "Method Not Implemented")
+
+    def search(self, query: dict[str, str]) -> Reply:
+        """The newest first, from `since` on; https://docs.bsky.app/docs/api/app-bsky-feed-search-posts."""
+        assert query["sort"] == "latest"
+        size = int(query["limit"])
+        if not 1 <= size <= 100:
+            return refusal(400, "InvalidRequest", "Error: Params must have the property limit from 1 to 100")
+        words = query["q"].strip('"').lower()
+        found = [
+            one
+            for one in self.said
+            if words in one["record"]["text"].lower() and one["indexedAt"] >= query.get("since", "")
+        ]
+        found.sort(key=lambda one: one["indexedAt"], reverse=True)
+        start = int(query.get("cursor", "0"))
+        more = {"cursor": str(start + size)} if len(found) > start + size else {}
+        return Reply(200, {"posts": found[start : start + size], **more})
 
     def log_in(self, given: dict[str, Any]) -> Reply:
         if given != {"identifier": HANDLE, "password": PASSWORD}:

@@ -1,4 +1,4 @@
-"""A fake of the X API on loopback: posts, replies, pictures, who am I; signatures are checked as X checks them."""
+"""A fake of the X API on loopback: posts, replies, pictures, search, who am I; it checks signatures as X does."""
 
 import base64
 import hmac
@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-from urllib.parse import quote, unquote
+from urllib.parse import parse_qsl, quote, unquote
 
 import requests
 from oauthlib.oauth1.rfc5849 import signature  # type: ignore[import-untyped]
@@ -36,10 +36,15 @@ class Reply:
 
 
 class FakeX:
-    """`posts` is the timeline, `media` what was uploaded; `script()` queues what the next calls meet."""
+    """`posts` is the timeline, `media` what was uploaded; `script()` queues what the next calls meet.
+
+    `said` is what others say, and is found by a search; nothing before the id `oldest`, which is a week old.
+    """
 
     def __init__(self) -> None:
         self.posts: list[dict[str, Any]] = []
+        self.said: list[dict[str, Any]] = []
+        self.oldest = 0
         self.media: dict[str, dict[str, Any]] = {}
         self.calls: list[str] = []
         self.steps: deque[Reply | Drop | Hang | None] = deque()
@@ -60,7 +65,34 @@ class FakeX:
         self._server.server_close()
         self._thread.join()
 
+    def search(self, query: dict[str, str]) -> Reply:
+        """Recent search, as https://docs.x.com/x-api/posts/search-recent-posts has it: the newest first."""
+        size, wanted = int(query.get("max_results", "10")), query["query"]
+        if not 10 <= size <= 100 or len(wanted) > 512:
+            return Reply(400, {"title": "Invalid Request", "detail": "One or more parameters are invalid."})
+        if 0 < int(query.get("since_id", "0")) < self.oldest:
+            detail = "'since_id' must be a tweet id created after a week ago. Please use a 'since_id' that is larger."
+            return Reply(400, {"errors": [{"message": detail}], "title": "Invalid Request", "detail": detail})
+        terms = [one.strip('"').lower() for one in re.findall(r'"[^"]+"|#\w+', wanted)]
+        assert wanted.endswith(" -is:retweet")
+        since = max(int(query.get("since_id", "0")), self.oldest)
+        found = [
+            one for one in self.said if int(one["id"]) > since and any(term in one["text"].lower() for term in terms)
+        ]
+        found.sort(key=lambda one: -int(one["id"]))
+        start = int(query.get("next_token", "t0")[1:])
+        page = found[start : start + size]
+        meta: dict[str, Any] = {"result_count": len(page)}
+        if page:
+            meta |= {"newest_id": page[0]["id"], "oldest_id": page[-1]["id"]}
+        if len(found) > start + size:
+            meta["next_token"] = f"t{start + size}"
+        return Reply(200, {"meta": meta} | ({"data": page} if page else {}))
+
     def answer(self, method: str, path: str, body: dict[str, Any]) -> Reply:
+        path, _mark, query = path.partition("?")
+        if (method, path) == ("GET", "/2/tweets/search/recent"):
+            return self.search(dict(parse_qsl(query)))
         if (method, path) == ("GET", "/2/users/me"):
             return Reply(200, {"data": {"id": "77", "name": "Status", "username": "example_status"}})
         if (method, path) == ("POST", "/2/media/upload"):
@@ -131,8 +163,10 @@ class _Handler(BaseHTTPRequestHandler):
         host = "api.x.com" if self.path.startswith("/2/media/") else "api.twitter.com"
         given = {k: unquote(v) for k, v in re.findall(r'(oauth_\w+)="([^"]*)"', self.headers.get("Authorization", ""))}
         found = given.pop("oauth_signature", "")
-        uri = signature.base_string_uri(f"https://{host}{self.path}")
-        base = signature.signature_base_string(self.command, uri, signature.normalize_parameters(list(given.items())))
+        path, _mark, query = self.path.partition("?")
+        uri = signature.base_string_uri(f"https://{host}{path}")
+        signed = signature.normalize_parameters([*given.items(), *parse_qsl(query)])
+        base = signature.signature_base_string(self.command, uri, signed)
         known = (given.get("oauth_consumer_key"), given.get("oauth_token"))
         secret = f"{quote(KEYS['consumer_secret'])}&{quote(KEYS['access_token_secret'])}"
         wanted = base64.b64encode(hmac.digest(secret.encode(), base.encode(), "sha1")).decode()

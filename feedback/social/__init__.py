@@ -1,0 +1,1 @@
+"""What customers say of the service in public: watched, read for its mood, and shown beside what we told them."""
