@@ -1,6 +1,6 @@
 """Sentiment: how often is a post read as people read it, by each engine and by VADER alone?
 
-The posts are labelled by hand: tests/feedback/social. Their second half was never tuned on; docs/reference/sentiment.md
+The posts are labelled by hand: tests/feedback/social. Those that judge were never tuned on; docs/reference/sentiment.md
 tells more. Amazon Comprehend takes part where SENTIMENT_ENGINE=comprehend and the SDK finds credentials.
 """
 
