@@ -6,6 +6,7 @@ from urllib.parse import urlencode
 from django.contrib import admin
 from django.core.paginator import Paginator
 from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
 from django.shortcuts import render
 from django.urls import URLPattern, path, reverse
 from django.utils import formats, timezone
@@ -18,7 +19,7 @@ from commsportal.admin import ReadOnlyAdmin
 from incidents.admin.refusal import refused
 from incidents.errors import NotAllowed
 
-from . import charts, exports, reports, wording
+from . import charts, evidence_admin, exports, reports, wording
 from .forms import ALL, PERIODS, Period, ReportForm
 from .models import QUESTIONS, Report, SurveyAnswer
 from .reports import IncidentFacts, Summary
@@ -85,6 +86,7 @@ class ReportAdmin(ReadOnlyAdmin):
             path("csv/", view(self.over_time_csv), name="feedback_report_csv"),
             path("<int:pk>/", view(self.incident), name="feedback_report_incident"),
             path("<int:pk>/csv/", view(self.incident_csv), name="feedback_report_incident_csv"),
+            path("<int:pk>/evidence/", view(self.evidence), name="feedback_report_evidence"),
         ]
 
     def get_queryset(self, request: HttpRequest) -> Any:
@@ -93,7 +95,7 @@ class ReportAdmin(ReadOnlyAdmin):
     def _guarded(self, method: Any) -> Any:
         """The view, behind the permission; a refusal is a page that says what to do."""
 
-        def guarded(request: HttpRequest, **kwargs: Any) -> HttpResponse:
+        def guarded(request: HttpRequest, **kwargs: Any) -> HttpResponseBase:
             if not self.has_view_permission(request):
                 text = _t("You may not read reports. Ask an administrator for the role “Managers”.")
                 return refused(request, NotAllowed(text))
@@ -175,6 +177,7 @@ class ReportAdmin(ReadOnlyAdmin):
             "scores": [_score_bar(one, question) for question in QUESTIONS] if one.survey.answered else [],
             "comments": comments[:COMMENTS],
             "more_comments": len(comments) > COMMENTS,
+            "may_take_evidence": request.user.has_perm("feedback.take_evidencepack"),  # type: ignore[union-attr]
             "default_minutes": reports.DEFAULT_MINUTES,
         }
         return render(request, "admin/feedback/report/incident.html", context)
@@ -184,6 +187,10 @@ class ReportAdmin(ReadOnlyAdmin):
         answers = SurveyAnswer.objects.filter(incident=incident).order_by("at")
         summary = reports.summarise([one])
         return exports.incident(f"incident-report-{pk}", one, summary, reports.people(incident), answers)
+
+    def evidence(self, request: HttpRequest, pk: int) -> HttpResponseBase:
+        incident = self.get_queryset(request).get(pk=pk)
+        return evidence_admin.page(request, incident, self._context(request, _t("Evidence")))
 
     def _one(self, request: HttpRequest, pk: int) -> tuple[Any, IncidentFacts]:
         incidents = self.get_queryset(request).filter(pk=pk)

@@ -78,3 +78,6 @@ class Report(Incident):
         verbose_name = _("report")
         verbose_name_plural = _("reports")
         default_permissions = ("view",)
+
+
+from .evidence_models import EvidenceKey, EvidencePack  # noqa: E402, F401 - models are found here

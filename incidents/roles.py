@@ -36,12 +36,14 @@ _SEE = [
     "channels.view_delivery",
 ]
 _SPEAK = ["incidents.declare_incident", "incidents.write_incidentupdate"]
+_EVIDENCE = ["feedback.view_evidencepack", "feedback.take_evidencepack"]
 _DECIDE = [
     "incidents.approve_incidentupdate",
     "incidents.publish_incidentupdate",
     "channels.retry_dispatch",
     "feedback.view_report",
     "feedback.view_surveyanswer",
+    *_EVIDENCE,
 ]
 _PLAN = [
     f"incidents.{verb}_{model}"
@@ -95,7 +97,7 @@ PERMISSIONS = {
         "channels.add_channel",
     ],
     SUPPORT_LEADS: [*_SEE, *_AUTOMATE, "incidents.write_incidentupdate", "channels.view_recipient"],
-    MANAGERS: ["incidents.view_incident", "incidents.view_incidentupdate", "feedback.view_report"],
+    MANAGERS: ["incidents.view_incident", "incidents.view_incidentupdate", "feedback.view_report", *_EVIDENCE],
     ALL_COMPONENTS: ["incidents.operate_component"],
 }
 

@@ -51,6 +51,7 @@ TABLE = """
     see event subscriptions    I . . . .
     add an event subscription  . . . . .
     read the report            I C . M .
+    take the evidence          I C . M .
     add a person               . . . . .
 """
 
@@ -157,6 +158,9 @@ ACTIONS: dict[str, Callable[[User, World], bool]] = {
     "see event subscriptions": got("admin:incidents_eventsubscription_changelist"),
     "add an event subscription": got("admin:incidents_eventsubscription_add"),
     "read the report": got("admin:feedback_report"),
+    "take the evidence": lambda user, world: (
+        make.client(user).get(reverse("admin:feedback_report_evidence", args=[world.incident.pk])).status_code == 200
+    ),
     "add a person": got("admin:auth_user_add"),
 }
 

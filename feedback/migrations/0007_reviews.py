@@ -1,0 +1,127 @@
+"""Evidence packs: who took one, and the keys that sign them."""
+
+from importlib import import_module
+
+import django.db.models.deletion
+import django.utils.timezone
+from django.conf import settings
+from django.db import migrations, models
+
+import channels.secrets
+
+guards = import_module("incidents.migrations.0002_guards")
+
+RULES = [
+    # As in 0002: name, when, table, condition under which it is refused, message.
+    ("evidence_pack_no_delete", "DELETE", "feedback_evidencepack", "true", "that evidence was taken stays on record"),
+    (
+        "evidence_pack_frozen",
+        "UPDATE",
+        "feedback_evidencepack",
+        "OLD.finished_at IS NOT NULL OR " + guards.changed("id", "incident_id", "by_id", "at", "addresses"),
+        "that evidence was taken stays on record as it is",
+    ),
+    ("evidence_key_no_delete", "DELETE", "feedback_evidencekey", "true", "packs are verified with old keys too"),
+    (
+        # The private half may be encrypted anew: manage.py rotate_keys.
+        "evidence_key_frozen",
+        "UPDATE",
+        "feedback_evidencekey",
+        guards.changed("id", "public", "created_at"),
+        "packs are verified with old keys too",
+    ),
+]
+
+
+def create(apps, schema_editor):
+    guards.create_guards(schema_editor, RULES, [], "")
+
+
+def drop(apps, schema_editor):
+    guards.drop_guards(schema_editor, RULES, [], "")
+
+
+class Migration(migrations.Migration):
+    dependencies = [
+        ("feedback", "0001_initial"),
+        ("incidents", "0002_guards"),
+        migrations.swappable_dependency(settings.AUTH_USER_MODEL),
+    ]
+
+    operations = [
+        migrations.CreateModel(
+            name="EvidenceKey",
+            fields=[
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("public", models.CharField(editable=False, max_length=64, unique=True, verbose_name="public key")),
+                ("private", channels.secrets.EncryptedJSONField(default=dict, editable=False)),
+                (
+                    "created_at",
+                    models.DateTimeField(default=django.utils.timezone.now, editable=False, verbose_name="since"),
+                ),
+            ],
+            options={
+                "verbose_name": "key of evidence packs",
+                "verbose_name_plural": "keys of evidence packs",
+                "ordering": ["-id"],
+                "default_permissions": ("view",),
+            },
+        ),
+        migrations.CreateModel(
+            name="EvidencePack",
+            fields=[
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("at", models.DateTimeField(default=django.utils.timezone.now, verbose_name="when")),
+                ("addresses", models.BooleanField(default=False, verbose_name="with addresses")),
+                ("finished_at", models.DateTimeField(blank=True, null=True, verbose_name="complete")),
+                ("size", models.BigIntegerField(blank=True, null=True, verbose_name="bytes")),
+                (
+                    "manifest_sha256",
+                    models.CharField(blank=True, max_length=64, verbose_name="SHA-256 of manifest.json"),
+                ),
+                (
+                    "by",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                        verbose_name="taken by",
+                    ),
+                ),
+                (
+                    "incident",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="evidence_packs",
+                        to="incidents.incident",
+                        verbose_name="incident",
+                    ),
+                ),
+            ],
+            options={
+                "verbose_name": "evidence pack",
+                "verbose_name_plural": "evidence packs",
+                "ordering": ["-id"],
+                "permissions": [
+                    ("take_evidencepack", "Can take the evidence of an incident"),
+                    ("take_evidence_addresses", "Can take evidence with the addresses of recipients"),
+                ],
+                "default_permissions": ("view",),
+                "constraints": [
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            models.Q(("finished_at__isnull", True), ("manifest_sha256", ""), ("size__isnull", True)),
+                            models.Q(
+                                ("finished_at__isnull", False),
+                                ("size__isnull", False),
+                                models.Q(("manifest_sha256", ""), _negated=True),
+                            ),
+                            _connector="OR",
+                        ),
+                        name="evidence_pack_complete_or_not",
+                    )
+                ],
+            },
+        ),
+        migrations.RunPython(create, drop),
+    ]
