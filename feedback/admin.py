@@ -19,7 +19,7 @@ from commsportal.admin import ReadOnlyAdmin
 from incidents.admin.refusal import refused
 from incidents.errors import NotAllowed
 
-from . import charts, evidence_admin, exports, reports, wording
+from . import charts, evidence_admin, exports, reports, review_admin, wording
 from .forms import ALL, PERIODS, Period, ReportForm
 from .models import QUESTIONS, Report, SurveyAnswer
 from .reports import IncidentFacts, Summary
@@ -87,6 +87,7 @@ class ReportAdmin(ReadOnlyAdmin):
             path("<int:pk>/", view(self.incident), name="feedback_report_incident"),
             path("<int:pk>/csv/", view(self.incident_csv), name="feedback_report_incident_csv"),
             path("<int:pk>/evidence/", view(self.evidence), name="feedback_report_evidence"),
+            path("<int:pk>/review/", view(self.review), name="feedback_report_review"),
         ]
 
     def get_queryset(self, request: HttpRequest) -> Any:
@@ -177,6 +178,7 @@ class ReportAdmin(ReadOnlyAdmin):
             "scores": [_score_bar(one, question) for question in QUESTIONS] if one.survey.answered else [],
             "comments": comments[:COMMENTS],
             "more_comments": len(comments) > COMMENTS,
+            "review": review_admin.card(request, incident),
             "may_take_evidence": request.user.has_perm("feedback.take_evidencepack"),  # type: ignore[union-attr]
             "default_minutes": reports.DEFAULT_MINUTES,
         }
@@ -192,9 +194,13 @@ class ReportAdmin(ReadOnlyAdmin):
         incident = self.get_queryset(request).get(pk=pk)
         return evidence_admin.page(request, incident, self._context(request, _t("Evidence")))
 
+    def review(self, request: HttpRequest, pk: int) -> HttpResponse:
+        incident = self.get_queryset(request).get(pk=pk)
+        return review_admin.page(request, incident, self._context(request, _t("Communication review")))
+
     def _one(self, request: HttpRequest, pk: int) -> tuple[Any, IncidentFacts]:
         incidents = self.get_queryset(request).filter(pk=pk)
-        incident = incidents.get()
+        incident = incidents.select_related("communication_review__update").get()
         [one] = reports.gather(incidents)
         return incident, one
 

@@ -28,6 +28,7 @@ from incidents.models.decision import name_of
 
 from . import practice, reports, sealing
 from .evidence_models import EvidenceKey, EvidencePack
+from .review_models import CommunicationReview
 from .sealing import File, plain_json
 
 SCHEMA = {"schema": "commsportal-evidence", "version": 1}
@@ -75,6 +76,10 @@ def _files(incident: Incident, addresses: bool, readme: bytes) -> Iterator[File]
     yield File("figures.json", [plain_json(figures)], "the figures of the report; durations are seconds")
     yield File("survey.json", [plain_json(survey)], "what the survey said, in numbers")
     yield File("runbooks.json", [plain_json(_runbooks(incident))], "each run of a runbook, step by step")
+    if review := _review(incident):
+        yield File(
+            "communication-review.json", [plain_json(review)], "the review of the communication, as it was finished"
+        )
 
 
 # ── How things are written ──────────────────────────────────────────────────
@@ -287,6 +292,24 @@ def _figures(incident: Incident) -> tuple[dict[str, Any], dict[str, Any]]:
         "reach": {**asdict(one.reach), "total": one.reach.total, "rate": one.reach.rate},
     }
     return figures, {**survey, "rate": one.survey.rate, "means": one.survey.means, "scale": "1 (no) to 5 (yes)"}
+
+
+def _review(incident: Incident) -> dict[str, Any] | None:
+    """The review, if somebody finished it: a draft is nobody's word yet."""
+    finished = CommunicationReview.objects.filter(incident=incident, state=CommunicationReview.State.FINAL)
+    one = finished.select_related("finished_by", "update").first()
+    if one is None:
+        return None
+    return {
+        "language": one.locale,
+        "finished_by": _person(one.finished_by),
+        "finished_at": _time(one.finished_at),
+        "written_by": [_person(user) for user in one.writers()],
+        "texts": one.texts,
+        "drafted": one.drafted,
+        "for_customers": one.shown,
+        "published_as_update": one.update.number if one.update and one.is_published else None,
+    }
 
 
 def _runbooks(incident: Incident) -> list[dict[str, Any]]:

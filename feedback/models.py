@@ -81,3 +81,4 @@ class Report(Incident):
 
 
 from .evidence_models import EvidenceKey, EvidencePack  # noqa: E402, F401 - models are found here
+from .review_models import CommunicationReview  # noqa: E402, F401

@@ -65,7 +65,7 @@ STEPS: dict[str, Any] = {
                 "The figures by which the communication is judged, promises that were broken, and what customers "
                 "answered."
             ),
-            "files": ["figures.json", "survey.json"],
+            "files": ["figures.json", "survey.json", "communication-review.json"],
         },
     ],
 }
@@ -133,6 +133,7 @@ def _contents() -> dict[str, str]:
         "figures.json": _("the figures of the report; durations are seconds"),
         "survey.json": _("what the survey said, in numbers"),
         "runbooks.json": _("what runbooks did, step by step"),
+        "communication-review.json": _("the review of the communication, if it is finished"),
         "practice.json": _("the steps of the practice and their files, for programs"),
         "manifest.json": _("every file with its SHA-256; signed in manifest.json.sig"),
     }

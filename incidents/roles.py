@@ -44,6 +44,8 @@ _DECIDE = [
     "feedback.view_report",
     "feedback.view_surveyanswer",
     *_EVIDENCE,
+    "feedback.view_communicationreview",
+    "feedback.change_communicationreview",
 ]
 _PLAN = [
     f"incidents.{verb}_{model}"
@@ -97,7 +99,13 @@ PERMISSIONS = {
         "channels.add_channel",
     ],
     SUPPORT_LEADS: [*_SEE, *_AUTOMATE, "incidents.write_incidentupdate", "channels.view_recipient"],
-    MANAGERS: ["incidents.view_incident", "incidents.view_incidentupdate", "feedback.view_report", *_EVIDENCE],
+    MANAGERS: [
+        "incidents.view_incident",
+        "incidents.view_incidentupdate",
+        "feedback.view_report",
+        "feedback.view_communicationreview",
+        *_EVIDENCE,
+    ],
     ALL_COMPONENTS: ["incidents.operate_component"],
 }
 

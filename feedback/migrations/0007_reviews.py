@@ -1,9 +1,10 @@
-"""Evidence packs: who took one, and the keys that sign them."""
+"""What grows out of the reports: evidence packs with the keys that sign them, and reviews of the communication."""
 
 from importlib import import_module
 
 import django.db.models.deletion
 import django.utils.timezone
+import simple_history.models
 from django.conf import settings
 from django.db import migrations, models
 
@@ -29,6 +30,14 @@ RULES = [
         "feedback_evidencekey",
         guards.changed("id", "public", "created_at"),
         "packs are verified with old keys too",
+    ),
+    (
+        "review_finished",
+        "UPDATE",
+        "feedback_communicationreview",
+        "OLD.state = 'final' AND NEW.state = 'final' AND "
+        + guards.changed("incident_id", "locale", "drafted", "texts", "shown", "finished_by_id", "finished_at"),
+        "a finished review is opened again before its words change",
     ),
 ]
 
@@ -119,6 +128,168 @@ class Migration(migrations.Migration):
                             _connector="OR",
                         ),
                         name="evidence_pack_complete_or_not",
+                    )
+                ],
+            },
+        ),
+        migrations.CreateModel(
+            name="HistoricalCommunicationReview",
+            fields=[
+                ("id", models.BigIntegerField(auto_created=True, blank=True, db_index=True, verbose_name="ID")),
+                (
+                    "locale",
+                    models.CharField(
+                        choices=[("en", "English"), ("it", "Italian")], max_length=8, verbose_name="language"
+                    ),
+                ),
+                (
+                    "state",
+                    models.CharField(
+                        choices=[("draft", "Draft"), ("final", "Finished")],
+                        default="draft",
+                        max_length=8,
+                        verbose_name="state",
+                    ),
+                ),
+                ("version", models.PositiveIntegerField(default=1)),
+                ("drafted", models.JSONField(default=dict)),
+                ("texts", models.JSONField(default=dict)),
+                ("shown", models.JSONField(default=list)),
+                ("drafted_at", models.DateTimeField(default=django.utils.timezone.now, verbose_name="drafted")),
+                ("changed_at", models.DateTimeField(blank=True, editable=False, verbose_name="last change")),
+                ("finished_at", models.DateTimeField(blank=True, null=True, verbose_name="finished")),
+                ("history_id", models.AutoField(primary_key=True, serialize=False)),
+                ("history_date", models.DateTimeField(db_index=True)),
+                ("history_change_reason", models.CharField(max_length=100, null=True)),
+                (
+                    "history_type",
+                    models.CharField(choices=[("+", "Created"), ("~", "Changed"), ("-", "Deleted")], max_length=1),
+                ),
+                (
+                    "finished_by",
+                    models.ForeignKey(
+                        blank=True,
+                        db_constraint=False,
+                        null=True,
+                        on_delete=django.db.models.deletion.DO_NOTHING,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                        verbose_name="finished by",
+                    ),
+                ),
+                (
+                    "history_user",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "incident",
+                    models.ForeignKey(
+                        blank=True,
+                        db_constraint=False,
+                        null=True,
+                        on_delete=django.db.models.deletion.DO_NOTHING,
+                        related_name="+",
+                        to="incidents.incident",
+                        verbose_name="incident",
+                    ),
+                ),
+                (
+                    "update",
+                    models.ForeignKey(
+                        blank=True,
+                        db_constraint=False,
+                        null=True,
+                        on_delete=django.db.models.deletion.DO_NOTHING,
+                        related_name="+",
+                        to="incidents.incidentupdate",
+                    ),
+                ),
+            ],
+            options={
+                "verbose_name": "historical communication review",
+                "verbose_name_plural": "historical communication reviews",
+                "ordering": ("-history_date", "-history_id"),
+                "get_latest_by": ("history_date", "history_id"),
+            },
+            bases=(simple_history.models.HistoricalChanges, models.Model),
+        ),
+        migrations.CreateModel(
+            name="CommunicationReview",
+            fields=[
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                (
+                    "locale",
+                    models.CharField(
+                        choices=[("en", "English"), ("it", "Italian")], max_length=8, verbose_name="language"
+                    ),
+                ),
+                (
+                    "state",
+                    models.CharField(
+                        choices=[("draft", "Draft"), ("final", "Finished")],
+                        default="draft",
+                        max_length=8,
+                        verbose_name="state",
+                    ),
+                ),
+                ("version", models.PositiveIntegerField(default=1)),
+                ("drafted", models.JSONField(default=dict)),
+                ("texts", models.JSONField(default=dict)),
+                ("shown", models.JSONField(default=list)),
+                ("drafted_at", models.DateTimeField(default=django.utils.timezone.now, verbose_name="drafted")),
+                ("changed_at", models.DateTimeField(auto_now=True, verbose_name="last change")),
+                ("finished_at", models.DateTimeField(blank=True, null=True, verbose_name="finished")),
+                (
+                    "finished_by",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                        verbose_name="finished by",
+                    ),
+                ),
+                (
+                    "incident",
+                    models.OneToOneField(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="communication_review",
+                        to="incidents.incident",
+                        verbose_name="incident",
+                    ),
+                ),
+                (
+                    "update",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="+",
+                        to="incidents.incidentupdate",
+                    ),
+                ),
+            ],
+            options={
+                "verbose_name": "communication review",
+                "verbose_name_plural": "communication reviews",
+                "ordering": ["-id"],
+                "default_permissions": ("view", "change"),
+                "constraints": [
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            models.Q(("finished_at__isnull", True), ("finished_by__isnull", True), ("state", "draft")),
+                            models.Q(
+                                ("finished_at__isnull", False), ("finished_by__isnull", False), ("state", "final")
+                            ),
+                            _connector="OR",
+                        ),
+                        name="review_finished_by_somebody",
                     )
                 ],
             },

@@ -10,6 +10,7 @@ from django.contrib.auth.models import User
 from django.db import transaction
 from django.urls import reverse
 
+from feedback import review_models as reviews
 from incidents import declaring, roles
 from incidents.errors import NotAllowed
 from incidents.models import Incident, IncidentUpdate, Runbook
@@ -52,6 +53,8 @@ TABLE = """
     add an event subscription  . . . . .
     read the report            I C . M .
     take the evidence          I C . M .
+    read a review              I C . M .
+    write a review             I C . . .
     add a person               . . . . .
 """
 
@@ -161,6 +164,10 @@ ACTIONS: dict[str, Callable[[User, World], bool]] = {
     "take the evidence": lambda user, world: (
         make.client(user).get(reverse("admin:feedback_report_evidence", args=[world.incident.pk])).status_code == 200
     ),
+    "read a review": lambda user, world: (
+        make.client(user).get(reverse("admin:feedback_report_review", args=[world.incident.pk])).status_code == 200
+    ),
+    "write a review": lambda user, world: reviews.may_write(user, world.incident),
     "add a person": got("admin:auth_user_add"),
 }
 
