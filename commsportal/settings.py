@@ -194,6 +194,7 @@ SWEEPS = [
     "incidents.tasks.sweep_cloudwatch",
     "incidents.tasks.sweep_automation",
     "incidents.tasks.sweep_chat",
+    "feedback.tasks.sweep_reports",
 ]
 SWEEP_SECONDS = env.int("SWEEP_SECONDS", default=10)
 # A queue that did nothing for this long while work was waiting is killed and restarted. Longer than any good task.

@@ -19,14 +19,14 @@ from commsportal.admin import ReadOnlyAdmin
 from incidents.admin.refusal import refused
 from incidents.errors import NotAllowed
 
-from . import charts, evidence_admin, exports, reports, review_admin, wording
+from . import charts, evidence_admin, exports, report_mail_admin, reports, review_admin, tiles, wording
 from .forms import ALL, PERIODS, Period, ReportForm
 from .models import QUESTIONS, Report, SurveyAnswer
 from .reports import IncidentFacts, Summary
+from .tiles import SHORT
 
 PAGE_SIZE = 50
 COMMENTS = 100
-SHORT = {"clear": _("Clear"), "timely": _("Timely"), "useful": _("Useful")}
 
 
 @admin.register(SurveyAnswer)
@@ -84,6 +84,7 @@ class ReportAdmin(ReadOnlyAdmin):
             # The name by which the admin's own lists link a model.
             path("", view(self.over_time), name="feedback_report_changelist"),
             path("csv/", view(self.over_time_csv), name="feedback_report_csv"),
+            path("mail/", view(self.mail), name="feedback_report_mail"),
             path("<int:pk>/", view(self.incident), name="feedback_report_incident"),
             path("<int:pk>/csv/", view(self.incident_csv), name="feedback_report_incident_csv"),
             path("<int:pk>/evidence/", view(self.evidence), name="feedback_report_evidence"),
@@ -125,7 +126,7 @@ class ReportAdmin(ReadOnlyAdmin):
             "period": period,
             "sentence": wording.period_sentence(summary),
             "summary": summary,
-            "tiles": _tiles(summary, before),
+            "tiles": tiles.tiles(summary, before),
             "charts": _trend_charts(now_facts, period) if now_facts else [],
             "channels": summary.channels,
             "page": page,
@@ -136,6 +137,7 @@ class ReportAdmin(ReadOnlyAdmin):
             "anything": bool(now_facts) or self.get_queryset(request).exists(),
             "query": _query(request, page=None),
             "csv_query": _query(request, page=None, sort=None),
+            "mail_query": _query(request, page=None, sort=None, period=None, first=None, last=None),
         }
         return render(request, "admin/feedback/report/over_time.html", context)
 
@@ -146,6 +148,9 @@ class ReportAdmin(ReadOnlyAdmin):
         period, chosen = form.selected()
         name = f"communication-report-{period.first}-{period.last}"
         return exports.over_time(name, reports.gather(period.of(chosen)))
+
+    def mail(self, request: HttpRequest) -> HttpResponse:
+        return report_mail_admin.page(request, self._context(request, _t("Reports by email")))
 
     def _form(self, request: HttpRequest) -> ReportForm:
         return ReportForm(request.GET, request.user, self.get_queryset(request))
@@ -258,34 +263,6 @@ def _columns(request: HttpRequest, sort: str) -> list[dict[str, Any]]:
             {"title": title, "link": link, "order": order, "number": name not in ("started", "", "severity")}
         )
     return columns
-
-
-def _tiles(now: Summary, before: Summary | None) -> list[dict[str, str]]:
-    """Each figure in words, with what it was in the period before."""
-    figures: list[tuple[Any, Any, Any]] = [
-        (_("Incidents"), lambda s: s.incidents, str),
-        (_("First update after the start, median"), lambda s: s.first_from_start, wording.duration),
-        (_("First update after declaring, median"), lambda s: s.first_from_declared, wording.duration),
-        (_("Gaps between updates kept"), lambda s: s.cadence, wording.percent),
-        (_("Longest gap"), lambda s: s.longest_gap, wording.duration),
-        (_("Promises broken"), lambda s: s.broken, str),
-        (_("What was promised came late by, median"), lambda s: s.broken_late, wording.duration),
-        (_("Waiting for approval, median"), lambda s: s.wait, wording.duration),
-        (_("Waiting for approval, 95 of 100 within"), lambda s: s.wait_p95, wording.duration),
-        (_("Sent without a second person"), lambda s: s.glass, str),
-        (_("Resolved within 15 min of the time first told"), lambda s: s.expected_first.within, wording.percent),
-        (_("Resolved within 15 min of the time last told"), lambda s: s.expected_last.within, wording.percent),
-        (_("Off the time last told, median"), lambda s: s.expected_last.median, wording.duration),
-        (_("Off the time last told, 95 of 100 within"), lambda s: s.expected_last.p95, wording.duration),
-        (_("Messages that reached people"), lambda s: s.reach.rate, wording.percent),
-        (_("Survey: answered"), lambda s: s.survey.rate, wording.percent),
-        *((label, lambda s, q=q: s.survey.mean(q), wording.score) for q, label in SHORT.items()),
-        (_("Duration, median"), lambda s: s.duration, wording.duration),
-    ]
-    return [
-        {"label": str(label), "value": write(get(now)), "before": write(get(before)) if before else ""}
-        for label, get, write in figures
-    ]
 
 
 def _trend_charts(facts: list[IncidentFacts], period: Period) -> list[charts.Chart]:

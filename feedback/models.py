@@ -81,4 +81,5 @@ class Report(Incident):
 
 
 from .evidence_models import EvidenceKey, EvidencePack  # noqa: E402, F401 - models are found here
+from .report_mail_models import ReportMail, ReportSubscription  # noqa: E402, F401
 from .review_models import CommunicationReview  # noqa: E402, F401

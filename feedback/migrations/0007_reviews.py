@@ -294,5 +294,147 @@ class Migration(migrations.Migration):
                 ],
             },
         ),
+        migrations.CreateModel(
+            name="ReportSubscription",
+            fields=[
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                (
+                    "every",
+                    models.CharField(
+                        choices=[("week", "Every week, on Monday"), ("month", "Every month, on its first day")],
+                        default="week",
+                        max_length=8,
+                        verbose_name="how often",
+                    ),
+                ),
+                (
+                    "severity",
+                    models.CharField(
+                        blank=True,
+                        choices=[
+                            ("sev1", "SEV 1 · critical"),
+                            ("sev2", "SEV 2 · major"),
+                            ("sev3", "SEV 3 · minor"),
+                            ("sev4", "SEV 4 · notice"),
+                        ],
+                        max_length=8,
+                        verbose_name="severity",
+                    ),
+                ),
+                (
+                    "locale",
+                    models.CharField(
+                        choices=[("en", "English"), ("it", "Italian")], max_length=8, verbose_name="language"
+                    ),
+                ),
+                ("active", models.BooleanField(default=True, verbose_name="active")),
+                (
+                    "created_at",
+                    models.DateTimeField(default=django.utils.timezone.now, editable=False, verbose_name="since"),
+                ),
+                (
+                    "component",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="+",
+                        to="incidents.component",
+                        verbose_name="component",
+                    ),
+                ),
+                (
+                    "created_by",
+                    models.ForeignKey(
+                        blank=True,
+                        editable=False,
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "plan",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="+",
+                        to="incidents.communicationplan",
+                        verbose_name="plan",
+                    ),
+                ),
+                (
+                    "user",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                        verbose_name="reader",
+                    ),
+                ),
+            ],
+            options={
+                "verbose_name": "report by email",
+                "verbose_name_plural": "reports by email",
+                "ordering": ["id"],
+            },
+        ),
+        migrations.CreateModel(
+            name="ReportMail",
+            fields=[
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("first", models.DateField(verbose_name="from")),
+                ("last", models.DateField(verbose_name="to")),
+                ("created_at", models.DateTimeField(default=django.utils.timezone.now, verbose_name="when")),
+                (
+                    "outcome",
+                    models.CharField(
+                        choices=[
+                            ("waiting", "Waiting to be sent"),
+                            ("sending", "Being sent"),
+                            ("sent", "Sent"),
+                            ("failed", "Failed"),
+                            ("unknown", "Not known whether sent"),
+                            ("obsolete", "Not needed any more"),
+                        ],
+                        default="waiting",
+                        max_length=12,
+                        verbose_name="the message",
+                    ),
+                ),
+                ("tried_at", models.DateTimeField(blank=True, null=True, verbose_name="tried")),
+                ("detail", models.CharField(blank=True, max_length=500, verbose_name="detail")),
+                (
+                    "subscription",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="mails",
+                        to="feedback.reportsubscription",
+                        verbose_name="report by email",
+                    ),
+                ),
+            ],
+            options={
+                "verbose_name": "report that was sent",
+                "verbose_name_plural": "reports that were sent",
+                "ordering": ["-id"],
+                "default_permissions": ("view",),
+                "indexes": [
+                    models.Index(
+                        condition=models.Q(("outcome__in", ["waiting", "sending"])),
+                        fields=["id"],
+                        name="report_mail_unsent",
+                    )
+                ],
+                "constraints": [
+                    models.UniqueConstraint(fields=("subscription", "first"), name="report_mail_once_for_each_period"),
+                    models.CheckConstraint(
+                        condition=models.Q(("first__lte", models.F("last"))), name="report_mail_period_in_order"
+                    ),
+                ],
+            },
+        ),
         migrations.RunPython(create, drop),
     ]
