@@ -20,8 +20,6 @@ from django.utils.translation import gettext as _
 from channels import delivery
 from channels.models import Medium
 from channels.providers.base import Addressee, Message
-from incidents import rendering
-from incidents.models import ComponentStatus
 
 from . import reports, tiles, wording
 from .forms import Period, ReportForm
@@ -35,6 +33,7 @@ PATIENCE = timedelta(days=2)  # later, the next one is nearer than this one
 LOST = timedelta(minutes=2)  # a worker that has been sending for this long is gone
 SLICE = 5  # seconds that a sweep sends for at most
 NAMED = 10  # incidents
+COLOUR = "#0e6377"  # that of the report's own data: no state of a service
 
 
 def sweep() -> None:
@@ -136,7 +135,7 @@ def _parts(one: ReportMail, form: ReportForm) -> dict[str, str]:
     context = {
         "organisation": settings.PORTAL_NAME,
         "locale": one.subscription.locale,
-        "colour": rendering.STATE_COLOURS[ComponentStatus.OPERATIONAL],
+        "colour": COLOUR,
         "subject": _("Communication report, %(first)s to %(last)s") % days,
         "sentence": wording.period_sentence(summary),
         "about": _about(one.subscription),
