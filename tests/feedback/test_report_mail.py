@@ -323,3 +323,10 @@ def test_the_page_asks_little(client, meg, django_assert_max_num_queries):
     client.force_login(meg)
     with django_assert_max_num_queries(20):
         client.get(PAGE)
+
+
+def test_administrators_find_those_of_others_from_the_page(client, meg):
+    client.force_login(meg)
+    assert "Reports of others" not in client.get(PAGE).content.decode()
+    client.force_login(User.objects.create_superuser("boss", "boss@example.com", "pw"))
+    assert "/admin/feedback/reportsubscription/" in client.get(PAGE).content.decode().split('id="content"')[-1]

@@ -14,8 +14,8 @@ from channels.secrets import EncryptedJSONField, rotated
 
 class Command(BaseCommand):
     help = (
-        "Encrypt the credentials of all channels, and the secrets of webhook subscribers, alert sources and event "
-        "subscriptions, anew with the first of FIELD_KEYS; then the old keys can go."
+        "Encrypt the credentials of all channels, the secrets of webhook subscribers, alert sources and event "
+        "subscriptions, and the keys of evidence packs, anew with the first of FIELD_KEYS; then the old keys can go."
     )
 
     def handle(self, *args: Any, **options: Any) -> None:
