@@ -217,6 +217,7 @@ SWEEPS = [
     "incidents.tasks.sweep_chat",
     "feedback.tasks.sweep_awareness",
     "feedback.tasks.sweep_social",
+    "feedback.tasks.sweep_reports",
 ]
 SWEEP_SECONDS = env.int("SWEEP_SECONDS", default=10)
 # A queue that did nothing for this long while work was waiting is killed and restarted. Longer than any good task.

@@ -38,7 +38,7 @@ def people(incident: Incident) -> People:
     """Those of one incident. Asks a worker to count where there are very many, in at most four queries."""
     standing = _standing(incident)
     if standing["total"] <= AT_ONCE:
-        return People(*_count(incident))
+        return People(*count_now(incident))
     known = PeopleTold.objects.filter(incident=incident).first()
     if known and _of(known) == standing:
         return People(known.reached, known.people)
@@ -58,7 +58,7 @@ def count(incident_id: int) -> None:
     known = PeopleTold.objects.filter(incident=incident).first()
     if standing["total"] <= AT_ONCE or (known and _of(known) == standing):
         return
-    reached, everybody = _count(incident)
+    reached, everybody = count_now(incident)
     with transaction.atomic():
         PeopleTold.objects.update_or_create(
             incident=incident, defaults=standing | {"people": everybody, "reached": reached, "counted_at": now}
@@ -86,7 +86,8 @@ def _of(known: PeopleTold) -> dict[str, Any]:
     return {"total": known.total, "reached_total": known.reached_total, "last_at": known.last_at}
 
 
-def _count(incident: Incident) -> tuple[int, int]:
+def count_now(incident: Incident) -> tuple[int, int]:
+    """(reached, everybody), however long that takes."""
     found = Delivery.objects.filter(dispatch__in=_dispatches(incident).values("pk")).aggregate(
         reached=Count("recipient_id", distinct=True, filter=Q(status__in=Delivery.REACHED)),
         all=Count("recipient_id", distinct=True),

@@ -1,6 +1,6 @@
 """Entry points for the queue: ids in, nothing out. Running one twice is harmless."""
 
-from . import awareness, people
+from . import awareness, people, report_mail
 from .social import spikes, watching
 from .social.models import SocialPost
 
@@ -20,3 +20,8 @@ def sweep_social() -> None:
     watching.watch_due()
     spikes.look()
     SocialPost.forget()
+
+
+def sweep_reports() -> None:
+    """Reports by email whose day has come."""
+    report_mail.sweep()

@@ -1,6 +1,6 @@
 from django.urls import path
 
-from . import views, voting_views
+from . import report_mail_views, views, voting_views
 from .social import views as social
 
 urlpatterns = [
@@ -11,4 +11,5 @@ urlpatterns = [
     path("clear/<str:token>/", voting_views.by_link, name="clear"),
     path("clear/<str:token>/<slug:answer>/", voting_views.by_link, name="clear"),
     path("social/<slug:uid>/", social.take, name="social"),
+    path("report-mail/<str:token>/", report_mail_views.stop, name="report_mail_stop"),
 ]

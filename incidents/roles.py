@@ -40,6 +40,7 @@ _SEE = [
 ]
 _SPEAK = ["incidents.declare_incident", "incidents.write_incidentupdate"]
 _IMPROVE = [f"feedback.{verb}_improvementaction" for verb in ("view", "add", "change")]
+_EVIDENCE = ["feedback.view_evidencepack", "feedback.take_evidencepack"]
 _DECIDE = [
     "incidents.approve_incidentupdate",
     "incidents.publish_incidentupdate",
@@ -48,6 +49,9 @@ _DECIDE = [
     "feedback.view_survey",
     "feedback.view_surveyanswer",
     *_IMPROVE,
+    *_EVIDENCE,
+    "feedback.view_communicationreview",
+    "feedback.change_communicationreview",
 ]
 _PLAN = [
     f"incidents.{verb}_{model}"
@@ -108,7 +112,15 @@ PERMISSIONS = {
         "channels.add_channel",
     ],
     SUPPORT_LEADS: [*_SEE, *_AUTOMATE, "incidents.write_incidentupdate", "channels.view_recipient"],
-    MANAGERS: ["incidents.view_incident", "incidents.view_incidentupdate", "feedback.view_report", *_TRAIN, *_IMPROVE],
+    MANAGERS: [
+        "incidents.view_incident",
+        "incidents.view_incidentupdate",
+        "feedback.view_report",
+        "feedback.view_communicationreview",
+        *_TRAIN,
+        *_IMPROVE,
+        *_EVIDENCE,
+    ],
     ALL_COMPONENTS: ["incidents.operate_component"],
 }
 

@@ -1,5 +1,5 @@
 from feedback.social import admin as social
 
-from . import action, answer, report, survey
+from . import action, answer, evidence, report, report_mail, review, survey
 
-__all__ = ["action", "answer", "report", "social", "survey"]
+__all__ = ["action", "answer", "evidence", "report", "report_mail", "review", "social", "survey"]

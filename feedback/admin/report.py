@@ -7,6 +7,7 @@ from urllib.parse import urlencode
 from django.contrib import admin
 from django.core.paginator import Paginator
 from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
 from django.shortcuts import render
 from django.urls import URLPattern, path, reverse
 from django.utils import formats, timezone
@@ -14,17 +15,21 @@ from django.utils.translation import gettext as _t
 from django.utils.translation import gettext_lazy as _
 
 from commsportal.admin import ReadOnlyAdmin
-from feedback import charts, exports, reports, results, screening, wording
+from feedback import charts, exports, reports, results, screening, tiles, wording
 from feedback.forms import ALL, PERIODS, Period, ReportForm
 from feedback.models import QUESTIONS, Report, SocialPost, SurveyAnswer, SurveyVersion, WatchTerm
 from feedback.people import people
 from feedback.reports import IncidentFacts, Summary
 from feedback.social import curve as social_curve
 from feedback.social.sentiment import Label
+from feedback.tiles import SHORT
 from incidents.admin.refusal import refused
 from incidents.errors import NotAllowed
 
-from .survey import SHORT, headings, table
+from . import evidence as evidence_admin
+from . import report_mail as report_mail_admin
+from . import review as review_admin
+from .survey import headings, table
 
 PAGE_SIZE = 50
 COMMENTS = 100
@@ -59,8 +64,11 @@ class ReportAdmin(ReadOnlyAdmin):
             # The name by which the admin's own lists link a model.
             path("", view(self.over_time), name="feedback_report_changelist"),
             path("csv/", view(self.over_time_csv), name="feedback_report_csv"),
+            path("mail/", view(self.mail), name="feedback_report_mail"),
             path("<int:pk>/", view(self.incident), name="feedback_report_incident"),
             path("<int:pk>/csv/", view(self.incident_csv), name="feedback_report_incident_csv"),
+            path("<int:pk>/evidence/", view(self.evidence), name="feedback_report_evidence"),
+            path("<int:pk>/review/", view(self.review), name="feedback_report_review"),
         ]
 
     def get_queryset(self, request: HttpRequest) -> Any:
@@ -69,7 +77,7 @@ class ReportAdmin(ReadOnlyAdmin):
     def _guarded(self, method: Any) -> Any:
         """The view, behind the permission; a refusal is a page that says what to do."""
 
-        def guarded(request: HttpRequest, **kwargs: Any) -> HttpResponse:
+        def guarded(request: HttpRequest, **kwargs: Any) -> HttpResponseBase:
             if not self.has_view_permission(request):
                 text = _t("You may not read reports. Ask an administrator for the role “Managers”.")
                 return refused(request, NotAllowed(text))
@@ -98,7 +106,7 @@ class ReportAdmin(ReadOnlyAdmin):
             "period": period,
             "sentence": wording.period_sentence(summary),
             "summary": summary,
-            "tiles": _tiles(summary, before),
+            "tiles": tiles.tiles(summary, before),
             "charts": _trend_charts(now_facts, period) if now_facts else [],
             "channels": summary.channels,
             "page": page,
@@ -109,6 +117,7 @@ class ReportAdmin(ReadOnlyAdmin):
             "anything": bool(now_facts) or self.get_queryset(request).exists(),
             "query": _query(request, page=None),
             "csv_query": _query(request, page=None, sort=None),
+            "mail_query": _query(request, page=None, sort=None, period=None, first=None, last=None),
         }
         return render(request, "admin/feedback/report/over_time.html", context)
 
@@ -119,6 +128,9 @@ class ReportAdmin(ReadOnlyAdmin):
         period, chosen = form.selected()
         name = f"communication-report-{period.first}-{period.last}"
         return exports.over_time(name, reports.gather(period.of(chosen), channel=form.cleaned_data["channel"]))
+
+    def mail(self, request: HttpRequest) -> HttpResponse:
+        return report_mail_admin.page(request, self._context(request, _t("Reports by email")))
 
     def _form(self, request: HttpRequest) -> ReportForm:
         return ReportForm(request.GET, request.user, self.get_queryset(request))
@@ -154,6 +166,8 @@ class ReportAdmin(ReadOnlyAdmin):
             "more_comments": len(comments) > COMMENTS,
             "votes": results.grouped(results.of_votes(self.get_queryset(request).filter(pk=pk))),
             **self._survey_table(request, pk),
+            "review": review_admin.card(request, incident),
+            "may_take_evidence": request.user.has_perm("feedback.take_evidencepack"),  # type: ignore[union-attr]
             "default_minutes": reports.DEFAULT_MINUTES,
         }
         return render(request, "admin/feedback/report/incident.html", context)
@@ -189,9 +203,17 @@ class ReportAdmin(ReadOnlyAdmin):
         summary = reports.summarise([one])
         return exports.incident(f"incident-report-{pk}", one, summary, people(incident), answers)
 
+    def evidence(self, request: HttpRequest, pk: int) -> HttpResponseBase:
+        incident = self.get_queryset(request).get(pk=pk)
+        return evidence_admin.page(request, incident, self._context(request, _t("Evidence")))
+
+    def review(self, request: HttpRequest, pk: int) -> HttpResponse:
+        incident = self.get_queryset(request).get(pk=pk)
+        return review_admin.page(request, incident, self._context(request, _t("Communication review")))
+
     def _one(self, request: HttpRequest, pk: int) -> tuple[Any, IncidentFacts]:
         incidents = self.get_queryset(request).filter(pk=pk)
-        incident = incidents.get()
+        incident = incidents.select_related("communication_review__update").get()
         [one] = reports.gather(incidents)
         return incident, one
 
@@ -250,37 +272,6 @@ def _columns(request: HttpRequest, sort: str) -> list[dict[str, Any]]:
             {"title": title, "link": link, "order": order, "number": name not in ("started", "", "severity")}
         )
     return columns
-
-
-def _tiles(now: Summary, before: Summary | None) -> list[dict[str, str]]:
-    """Each figure in words, with what it was in the period before."""
-    figures: list[tuple[Any, Any, Any]] = [
-        (_("Incidents"), lambda s: s.incidents, str),
-        (_("First update after the start, median"), lambda s: s.first_from_start, wording.duration),
-        (_("First update after declaring, median"), lambda s: s.first_from_declared, wording.duration),
-        (_("People knew after the start, median"), lambda s: s.aware and s.aware.median, wording.duration),
-        (_("People knew, 95 of 100 within"), lambda s: s.aware and s.aware.p95, wording.duration),
-        (_("Gaps between updates kept"), lambda s: s.cadence, wording.percent),
-        (_("Longest gap"), lambda s: s.longest_gap, wording.duration),
-        (_("Promises broken"), lambda s: s.broken, str),
-        (_("What was promised came late by, median"), lambda s: s.broken_late, wording.duration),
-        (_("Waiting for approval, median"), lambda s: s.wait, wording.duration),
-        (_("Waiting for approval, 95 of 100 within"), lambda s: s.wait_p95, wording.duration),
-        (_("Sent without a second person"), lambda s: s.glass, str),
-        (_("Resolved within 15 min of the time first told"), lambda s: s.expected_first.within, wording.percent),
-        (_("Resolved within 15 min of the time last told"), lambda s: s.expected_last.within, wording.percent),
-        (_("Off the time last told, median"), lambda s: s.expected_last.median, wording.duration),
-        (_("Off the time last told, 95 of 100 within"), lambda s: s.expected_last.p95, wording.duration),
-        (_("Messages that reached people"), lambda s: s.reach.rate, wording.percent),
-        (_("Support tickets linked"), lambda s: s.tickets, str),
-        (_("Survey: answered"), lambda s: s.survey.rate, wording.percent),
-        *((label, lambda s, q=q: s.survey.mean(q), wording.score) for q, label in SHORT.items()),
-        (_("Duration, median"), lambda s: s.duration, wording.duration),
-    ]
-    return [
-        {"label": str(label), "value": write(get(now)), "before": write(get(before)) if before else ""}
-        for label, get, write in figures
-    ]
 
 
 def _trend_charts(facts: list[IncidentFacts], period: Period) -> list[charts.Chart]:

@@ -30,6 +30,7 @@ from feedback import exports, results, survey_form
 from feedback.models import Report, Survey, SurveyAnswer, SurveyQuestion, SurveyVersion
 from feedback.models.survey import worded
 from feedback.results import Results
+from feedback.tiles import SHORT
 from incidents.admin.glance import badge
 from incidents.models.words import plain
 
@@ -332,7 +333,6 @@ class SurveyAdmin(PortalModelAdmin):
 
 
 # What heads a column for a question that everybody knows by a word.
-SHORT = {"clear": _("Clear"), "timely": _("Timely"), "useful": _("Useful")}
 
 
 def table(found: Results) -> list[tuple[str, list[dict[str, Any]]]]:

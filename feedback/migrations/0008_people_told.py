@@ -6,7 +6,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("feedback", "0006_social"),
+        ("feedback", "0007_reviews"),
         ("incidents", "0032_aws_call_by"),
     ]
 

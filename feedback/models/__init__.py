@@ -3,8 +3,11 @@
 from .action import ActionStep, ImprovementAction
 from .answer import SurveyAnswer, SurveyReading, SurveyUse
 from .awareness import Awareness
+from .evidence import EvidenceKey, EvidencePack
 from .people import PeopleTold
 from .report import Report
+from .report_mail import ReportMail, ReportSubscription
+from .review import CommunicationReview
 from .survey import QUESTIONS, Survey, SurveyQuestion, SurveyVersion
 from .vote import UpdateVote
 
@@ -14,9 +17,14 @@ __all__ = [
     "QUESTIONS",
     "ActionStep",
     "Awareness",
+    "CommunicationReview",
+    "EvidenceKey",
+    "EvidencePack",
     "ImprovementAction",
     "PeopleTold",
     "Report",
+    "ReportMail",
+    "ReportSubscription",
     "SocialPost",
     "SocialSource",
     "Survey",

@@ -7,8 +7,6 @@ import logging
 import os
 import re
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache
@@ -18,12 +16,12 @@ from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.core.handlers.base import BaseHandler
-from django.db import connection, transaction
 from django.http import HttpRequest, QueryDict
 from django.http.response import HttpResponseBase
 from django.urls import reverse
 from django.utils import timezone, translation
 
+from commsportal.one_moment import one_moment
 from incidents.templatetags.statuspage import when
 
 from . import api, badges, brand, feeds, graphs
@@ -80,7 +78,7 @@ def take(of_version: str | None = None) -> Snapshot:
     But for the page of one incident: what is wrong with it must not keep the front page from telling of the others.
     """
     at = timezone.now()
-    with _one_moment():
+    with one_moment():  # where that is not to be had, the next look mends it
         known = of_version or version()
         shown = overview()
         pages: dict[str, Page] = {}
@@ -156,17 +154,6 @@ def _component_badges(board: Board, pages: dict[str, Page]) -> dict[str, Page]:
                 where = address(reverse("status-component-badge", args=[one.uid]), language, asked=bool(language))
                 found[where] = Page(headers, badges.of_component(one, board).encode(), language)
     return found
-
-
-@contextmanager
-def _one_moment() -> Iterator[None]:
-    """No page may know more than another. SQLite would keep all writers out meanwhile; there the next look mends it."""
-    if connection.vendor != "postgresql" or connection.in_atomic_block:
-        yield
-        return
-    with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-        yield
 
 
 class _Reader(HttpRequest):

@@ -11,6 +11,7 @@ from django.db import transaction
 from django.urls import reverse
 
 from feedback.models import Survey
+from feedback.models import review as reviews
 from incidents import declaring, roles
 from incidents.errors import NotAllowed
 from incidents.models import Incident, IncidentUpdate, Runbook
@@ -54,6 +55,9 @@ TABLE = """
     see event subscriptions    I . . . .
     add an event subscription  . . . . .
     read the report            I C . M .
+    take the evidence          I C . M .
+    read a review              I C . M .
+    write a review             I C . . .
     add a person               . . . . .
     record training            . . . M .
     remove a lost factor       . . . . .
@@ -164,6 +168,13 @@ ACTIONS: dict[str, Callable[[User, World], bool]] = {
     "see event subscriptions": got("admin:incidents_eventsubscription_changelist"),
     "add an event subscription": got("admin:incidents_eventsubscription_add"),
     "read the report": got("admin:feedback_report"),
+    "take the evidence": lambda user, world: (
+        make.client(user).get(reverse("admin:feedback_report_evidence", args=[world.incident.pk])).status_code == 200
+    ),
+    "read a review": lambda user, world: (
+        make.client(user).get(reverse("admin:feedback_report_review", args=[world.incident.pk])).status_code == 200
+    ),
+    "write a review": lambda user, world: reviews.may_write(user, world.incident),
     "add a person": got("admin:auth_user_add"),
     "record training": got("admin:incidents_training_add"),
     "remove a lost factor": posted("admin:auth_user_second_factors", lambda world: world.second.pk),

@@ -15,8 +15,9 @@ from commsportal import second_factor
 
 class Command(BaseCommand):
     help = (
-        "Encrypt the credentials of all channels, and the secrets of webhook subscribers, alert sources, event "
-        "subscriptions and second factors, anew with the first of FIELD_KEYS; then the old keys can go."
+        "Encrypt the credentials of all channels, the secrets of webhook subscribers, alert sources, event "
+        "subscriptions and second factors, and the keys of evidence packs, anew with the first of FIELD_KEYS; then "
+        "the old keys can go."
     )
 
     def handle(self, *args: Any, **options: Any) -> None:
