@@ -276,6 +276,17 @@ def draft_words(update: IncidentUpdate, locale: str) -> tuple[dict[str, str], Me
     return {field: _fill_settled(text, known).strip() for field, text in template.words().items()}, template
 
 
+def prepared_words(update: IncidentUpdate, known: Mapping[str, Mapping[str, str]]) -> dict[str, dict[str, str]]:
+    """The same in several languages, without those that have no template; `known` are the values(). One query."""
+    templates = MessageTemplate.objects.filter(
+        scenario=update.incident.scenario_id, stage=update.stage, locale__in=list(known)
+    )
+    return {
+        one.locale: {field: _fill_settled(text, known[one.locale]).strip() for field, text in one.words().items()}
+        for one in templates
+    }
+
+
 def says_only_prepared_words(update: IncidentUpdate) -> bool:
     """Whether each of its texts is what an approved template says now, word for word, and there is no picture."""
     texts = list(update.renditions.all())

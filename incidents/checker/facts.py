@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from django.utils import timezone
@@ -51,6 +52,21 @@ class Draft:
             component_names=tuple(Component.objects.filter(pk__in=ids).values_list("name", flat=True)),
         )
 
+    @cached_property
+    def told_at(self) -> set[int]:
+        """When customers were told before, as minutes of a day. A query, where a time has to be explained."""
+        incident = self.update.incident
+        told = incident.updates.filter(published_at__isnull=False) if incident.pk else []
+        return set().union(*(_of_day(one.published_at) for one in told))
+
+    @cached_property
+    def prepared(self) -> dict[str, dict[str, str]]:
+        """What the templates of its scenario and stage say, by language. A query, where it is in several languages."""
+        incident = self.update.incident
+        if not incident.pk or not incident.scenario_id or len(self.words) < 2:
+            return {}
+        return rendering.prepared_words(self.update, self.values)
+
     @property
     def over(self) -> bool:
         return self.update.stage in OVER
@@ -73,6 +89,7 @@ def findings(draft: Draft) -> list[Finding]:
         _past,
         _states,
         _languages,
+        _changed_alone,
         _picture,
         _clock_times,
         _channels,
@@ -253,6 +270,23 @@ def _languages(draft: Draft) -> Iterator[Finding]:
                 yield Finding("language_gap", locale, field, message, fix, level=Level.BLOCK)
 
 
+def _changed_alone(draft: Draft) -> Iterator[Finding]:
+    """Somebody put the prepared words right in one language, and another still says what was prepared."""
+    prepared = draft.prepared
+    for field in ("subject", *BODY):
+        known = [one for one in draft.words if prepared.get(one, {}).get(field) and draft.words[one][field].strip()]
+        changed = [one for one in known if draft.words[one][field].strip() != prepared[one][field]]
+        for locale in known if changed else []:
+            if locale not in changed:
+                message = _("“%(field)s” was changed in %(there)s, and still says in %(here)s what was prepared.") % {
+                    "field": WORDS[field],
+                    "there": rendering.language_name(changed[0]),
+                    "here": rendering.language_name(locale),
+                }
+                fix = _("Read both: does every customer learn the same?")
+                yield Finding("changed_alone", locale, field, message, fix)
+
+
 def _picture(draft: Draft) -> Iterator[Finding]:
     """What a picture shows must be said in every language, and briefly enough for every network."""
     picture = draft.update.picture
@@ -303,7 +337,9 @@ def _clock_times(draft: Draft) -> Iterator[Finding]:
             said.setdefault(field, {})[locale] = times
             for minutes, match in times.items():
                 around = text[max(0, match.start() - 60) : match.start()].rsplit(". ", 1)[-1]
-                if promised and minutes not in known and lists and lists.about.search(around):
+                if not promised or minutes in known or not lists or not lists.about.search(around):
+                    continue
+                if minutes not in draft.told_at:  # “since our update of 09:47” promises nothing
                     yield _other_time(draft, locale, field, match)
     for field, by_locale in said.items():
         yield from _differing(draft, field, by_locale)

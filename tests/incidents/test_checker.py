@@ -10,7 +10,7 @@ import pytest
 from django.contrib.auth.models import User
 from django.utils import timezone
 
-from incidents import declaring
+from incidents import declaring, rendering
 from incidents.checker import Finding, Level, check, prose, reading
 from incidents.models import IncidentUpdate, Stage
 from tests import make
@@ -444,13 +444,29 @@ def test_no_channel_at_all_is_named(update):
     assert codes(check(update)) == {"no_channel"}
 
 
+def test_what_was_changed_in_one_language_alone_is_told_to_the_other(update):
+    rendering.write_draft(update, ["en", "it"])
+    assert "changed_alone" not in codes(check(update))
+    prepared = update.renditions.get(locale="it").impact
+    write(update, impact="Refunds and the web shop work again.")
+    found = only(check(update), "changed_alone")
+    assert (found.locale, found.field, found.level) == ("it", "impact", Level.WARN)
+    assert found.message == "“Who is affected, and how” was changed in English, and still says in Italian what was prepared."
+    write(update, "it", impact=f"{prepared} Rimborsi e negozio funzionano.")
+    assert "changed_alone" not in codes(check(update))
+
+
 def test_it_changes_nothing_and_asks_the_database_a_fixed_number_of_times(update, django_assert_max_num_queries):
     update.refresh_from_db()
-    with django_assert_max_num_queries(8):  # one of them for the picture, one for where readers find it
+    with django_assert_max_num_queries(
+        9
+    ):  # one of them for the picture, one for where readers find it, one for templates
         check(update)
     for number in range(4):
         update.channels.add(make.channel("outbox_sms", f"more {number}"))
-    with django_assert_max_num_queries(8):  # one of them for the picture, one for where readers find it
+    with django_assert_max_num_queries(
+        9
+    ):  # one of them for the picture, one for where readers find it, one for templates
         check(update)
 
 
