@@ -88,10 +88,12 @@ def _questions(known: Known, plan: CommunicationPlan) -> Iterable[Question]:
 
 
 def _personal(known: Known, part: Part) -> Iterable[tuple[Channel, str]]:
-    """Channels that would send and write to people one by one. A ticket is linked when there is an incident."""
+    """Channels that write to people one by one, on or off: what is wrong is said at once. A ticket is linked when there
+    is an incident.
+    """
     for pk in part.channels:
         can, channel = known.can[pk], known.channels[pk]
-        if can and channel.enabled and not can.broadcast and can.medium != Medium.TICKET:
+        if can and not can.broadcast and can.medium != Medium.TICKET:
             yield channel, can.medium
 
 

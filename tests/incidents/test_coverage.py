@@ -564,15 +564,17 @@ def test_more_approvals_are_asked_for_than_can_be_given():
 # ── Readers ─────────────────────────────────────────────────────────────────
 
 
-def test_a_channel_that_nobody_reads_is_a_hole():
+@pytest.mark.parametrize("enabled", [True, False])
+def test_a_channel_that_nobody_reads_is_a_hole_whether_it_is_on_or_off(enabled):
     Subscription.objects.filter(recipient__medium="sms").delete()
+    Channel.objects.filter(name="Texts").update(enabled=enabled)
     hole = only(Kind.AUDIENCE)
     assert hole.is_hole
     assert (hole.channel, hole.mends[0].address) == (
         "Texts",
         reverse("admin:channels_recipient_changelist") + "?medium__exact=sms",
     )
-    assert "nobody is told by Texts" in coverage.check().headline(Component.objects.all())
+    assert not enabled or "nobody is told by Texts" in coverage.check().headline(Component.objects.all())
 
 
 def suppress(*rows: Recipient) -> None:
