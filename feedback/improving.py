@@ -1,5 +1,6 @@
 """Improvement actions out of what was learned: of an answer, of a report. Others add their kind to SOURCES."""
 
+from collections.abc import Iterable
 from datetime import date, timedelta
 from typing import Any
 
@@ -15,14 +16,18 @@ from incidents.models.decision import name_of
 
 from .models import ActionStep, ImprovementAction, SurveyAnswer
 from .screening import screened
+from .suggesting import Suggestion
 
 DUE = timedelta(days=14)
 # Kind of a source and the page that shows it, which takes its key.
 SOURCES = {"answer": "admin:feedback_surveyanswer_change", "incident": "admin:feedback_report_incident"}
+REPORT = "report:"  # before the key of a suggestion: a period's report has no key
 
 
 def source_url(action: ImprovementAction) -> str:
     """Where to read what it was made of; empty if it was made by hand."""
+    if action.source.startswith(REPORT):
+        return reverse("admin:feedback_report")
     kind, _colon, key = action.source.partition(":")
     return reverse(SOURCES[kind], args=[key]) if kind in SOURCES else ""
 
@@ -60,3 +65,18 @@ def from_incident(incident: Incident, by: Any, why: str = "") -> ImprovementActi
     """What a report showed becomes something to do. There may be several of one report."""
     title = _("Do better: %(title)s") % {"title": incident.title}
     return make(by, title, why, f"incident:{incident.pk}", incident=incident, plan=incident.plan)
+
+
+def from_suggestion(one: Suggestion, period: str, by: Any) -> ImprovementAction:
+    """What the figures of a period say becomes something to do. While one is still to be done, that is it."""
+    source = f"{REPORT}{one.key}"[:64]
+    if found := taken_up([one]).get(one.key):
+        return found
+    return make(by, one.what, f"{one.why} ({period})", source, plan_id=one.plan)
+
+
+def taken_up(suggestions: Iterable[Suggestion]) -> dict[str, ImprovementAction]:
+    """The actions that are still to be done of suggestions, by the key of each. One query."""
+    sources = {f"{REPORT}{one.key}"[:64]: one.key for one in suggestions}
+    live = ImprovementAction.objects.live().filter(source__in=sources).select_related("owner")
+    return {sources[action.source]: action for action in live}

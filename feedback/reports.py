@@ -177,6 +177,7 @@ class IncidentFacts:
     glass_open: int = 0  # of these, how many nobody has reviewed afterwards
     aware: Aware | None = None  # when people knew, where receipts tell
     tickets: int = 0  # of support, that are linked to it
+    plan_id: int | None = None
 
     @property
     def expectation(self) -> Expectation | None:
@@ -323,7 +324,7 @@ def gather(
     rows = incidents.order_by("-started_at", "-pk").values(
         *("pk", "uid", "title", "severity", "stage", "maintenance", "imported_from"),
         *("started_at", "declared_at", "resolved_at", "next_update_at"),
-        *("plan__name", FIRST_MINUTES, UPDATE_MINUTES),
+        *("plan_id", "plan__name", FIRST_MINUTES, UPDATE_MINUTES),
     )
     components = _components(chosen)
     published = _published(chosen)
@@ -405,6 +406,7 @@ def _facts(
         severity=row["severity"],
         stage=row["stage"],
         plan=row["plan__name"] or "",
+        plan_id=row["plan_id"],
         components=tuple(components),
         imported=imported,
         maintenance=row["maintenance"],

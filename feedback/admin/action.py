@@ -67,6 +67,19 @@ class ActionForm(forms.ModelForm):
         return due
 
 
+def done(request: HttpRequest, make: Any) -> HttpResponse:
+    """POST makes an action, and leads to it."""
+    if request.method != "POST":
+        return HttpResponseNotAllowed(["POST"])
+    try:
+        action = make()
+    except Problem as error:
+        return refused(request, error)
+    text = _t("This is yours, until %(day)s. Say what is to be done, and hand it over if it is somebody else’s.")
+    messages.success(request, text % {"day": formats.date_format(action.due_on, _t("j M Y"))})
+    return HttpResponseRedirect(glance.link("feedback_improvementaction_change", action.pk))
+
+
 @admin.register(ImprovementAction)
 class ImprovementActionAdmin(PortalModelAdmin):
     """Fields are edited in the form; the state moves by buttons below it, and everything leaves a step."""
@@ -97,24 +110,13 @@ class ImprovementActionAdmin(PortalModelAdmin):
         answer = get_object_or_404(answers, pk=pk)
         if not request.user.has_perm("feedback.view_surveyanswer"):  # type: ignore[union-attr]
             return refused(request, NotAllowed(_t("You may not read what customers answered.")))
-        return self._make(request, lambda: improving.from_answer(answer, request.user))
+        return done(request, lambda: improving.from_answer(answer, request.user))
 
     def from_incident(self, request: HttpRequest, pk: int) -> HttpResponse:
         incident = get_object_or_404(Incident.objects.for_user(request.user), pk=pk)
         if not request.user.has_perm("feedback.view_report"):  # type: ignore[union-attr]
             return refused(request, NotAllowed(_t("You may not read reports.")))
-        return self._make(request, lambda: improving.from_incident(incident, request.user))
-
-    def _make(self, request: HttpRequest, make: Any) -> HttpResponse:
-        if request.method != "POST":
-            return HttpResponseNotAllowed(["POST"])
-        try:
-            action = make()
-        except Problem as error:
-            return refused(request, error)
-        text = _t("This is yours, until %(day)s. Say what is to be done, and hand it over if it is somebody else’s.")
-        messages.success(request, text % {"day": formats.date_format(action.due_on, _t("j M Y"))})
-        return HttpResponseRedirect(glance.link("feedback_improvementaction_change", action.pk))
+        return done(request, lambda: improving.from_incident(incident, request.user))
 
     def move(self, request: HttpRequest, pk: int, verb: str) -> HttpResponse:
         """POST moves it on. Its owner may, without any permission but to be of the staff."""

@@ -6,7 +6,7 @@ from urllib.parse import urlencode
 
 from django.contrib import admin
 from django.core.paginator import Paginator
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.http.response import HttpResponseBase
 from django.shortcuts import render
 from django.urls import URLPattern, path, reverse
@@ -15,7 +15,7 @@ from django.utils.translation import gettext as _t
 from django.utils.translation import gettext_lazy as _
 
 from commsportal.admin import ReadOnlyAdmin
-from feedback import charts, exports, reports, results, screening, tiles, wording
+from feedback import charts, exports, improving, reports, results, screening, suggesting, tiles, wording
 from feedback.forms import ALL, PERIODS, Period, ReportForm
 from feedback.models import QUESTIONS, Report, SocialPost, SurveyAnswer, SurveyVersion, WatchTerm
 from feedback.people import people
@@ -24,11 +24,12 @@ from feedback.social import curve as social_curve
 from feedback.social.sentiment import Label
 from feedback.tiles import SHORT
 from incidents.admin.refusal import refused
-from incidents.errors import NotAllowed
+from incidents.errors import NotAllowed, WrongState
 
 from . import evidence as evidence_admin
 from . import report_mail as report_mail_admin
 from . import review as review_admin
+from .action import done
 from .survey import headings, table
 
 PAGE_SIZE = 50
@@ -64,6 +65,7 @@ class ReportAdmin(ReadOnlyAdmin):
             # The name by which the admin's own lists link a model.
             path("", view(self.over_time), name="feedback_report_changelist"),
             path("csv/", view(self.over_time_csv), name="feedback_report_csv"),
+            path("improve/", view(self.improve), name="feedback_report_improve"),
             path("mail/", view(self.mail), name="feedback_report_mail"),
             path("<int:pk>/", view(self.incident), name="feedback_report_incident"),
             path("<int:pk>/csv/", view(self.incident_csv), name="feedback_report_incident_csv"),
@@ -100,6 +102,7 @@ class ReportAdmin(ReadOnlyAdmin):
             return render(request, "admin/feedback/report/over_time.html", context, status=400)
         period, now_facts, before = self._compare(form)
         summary = reports.summarise(now_facts)
+        suggested = suggesting.suggestions(now_facts, summary)
         rows, sort = _sorted(now_facts, request.GET.get("sort", ""))
         page = Paginator(rows, PAGE_SIZE).get_page(request.GET.get("page"))
         context |= {
@@ -107,6 +110,9 @@ class ReportAdmin(ReadOnlyAdmin):
             "sentence": wording.period_sentence(summary),
             "summary": summary,
             "tiles": tiles.tiles(summary, before),
+            "suggestions": suggested,
+            "taken_up": improving.taken_up(suggested) if suggested else {},
+            "may_act": request.user.has_perm("feedback.add_improvementaction"),  # type: ignore[union-attr]
             "charts": _trend_charts(now_facts, period) if now_facts else [],
             "channels": summary.channels,
             "page": page,
@@ -120,6 +126,21 @@ class ReportAdmin(ReadOnlyAdmin):
             "mail_query": _query(request, page=None, sort=None, period=None, first=None, last=None),
         }
         return render(request, "admin/feedback/report/over_time.html", context)
+
+    def improve(self, request: HttpRequest) -> HttpResponse:
+        """POST takes up what the figures of this period suggest: counted again, and not taken from the form."""
+        if request.method != "POST":
+            return HttpResponseNotAllowed(["POST"])
+        form = self._form(request)
+        if not form.is_valid():
+            return self.over_time(request)
+        period, facts, _before = self._compare(form)
+        found = suggesting.suggestions(facts, reports.summarise(facts))
+        wanted = next((one for one in found if one.key == request.POST.get("key")), None)
+        if wanted is None:
+            return refused(request, WrongState(_t("The figures do not say this any more. Read the report again.")))
+        span = f"{formats.date_format(period.first, _t('j M Y'))} – {formats.date_format(period.last, _t('j M Y'))}"
+        return done(request, lambda: improving.from_suggestion(wanted, span, request.user))
 
     def over_time_csv(self, request: HttpRequest) -> HttpResponse:
         form = self._form(request)

@@ -1,6 +1,6 @@
 """How the report's figures are written."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from django import template
 
@@ -17,6 +17,11 @@ register.filter("off", wording.off)
 register.filter("mean_estimate", wording.mean_estimate)
 register.filter("share_estimate", wording.share_estimate)
 register.filter("in_app", wording.in_app)
+
+
+@register.filter
+def at(mapping: Mapping[str, object], key: str) -> object:
+    return mapping.get(key)
 
 
 @register.filter

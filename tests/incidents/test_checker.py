@@ -451,7 +451,10 @@ def test_what_was_changed_in_one_language_alone_is_told_to_the_other(update):
     write(update, impact="Refunds and the web shop work again.")
     found = only(check(update), "changed_alone")
     assert (found.locale, found.field, found.level) == ("it", "impact", Level.WARN)
-    assert found.message == "“Who is affected, and how” was changed in English, and still says in Italian what was prepared."
+    assert (
+        found.message
+        == "“Who is affected, and how” was changed in English, and still says in Italian what was prepared."
+    )
     write(update, "it", impact=f"{prepared} Rimborsi e negozio funzionano.")
     assert "changed_alone" not in codes(check(update))
 
