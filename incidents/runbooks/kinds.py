@@ -113,6 +113,10 @@ class Kind(ABC):
         """What it does with these settings, for whoever reads the runbook."""
         return ""
 
+    def items(self, config: Config) -> list[str]:
+        """What a person is to tick off, one thing each."""
+        return []
+
 
 class Draft(Kind):
     label = gettext_lazy("Write the draft of an update")
@@ -314,7 +318,10 @@ class Ask(Kind):
         return waits(_("Waits for: %(who)s.") % {"who": who})
 
     def in_words(self, config: Config) -> str:
-        return f"{Role(config['role']).label}: " + "; ".join(lines(config["items"]))
+        return str(Role(config["role"]).label)
+
+    def items(self, config: Config) -> list[str]:
+        return lines(config["items"])
 
 
 def lines(text: str) -> list[str]:
