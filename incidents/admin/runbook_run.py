@@ -14,6 +14,8 @@ from django.utils.translation import gettext as _
 from commsportal.admin import ReadOnlyAdmin
 from incidents.errors import Problem, Refused
 from incidents.models import Incident, Runbook, RunbookRun, RunbookStepRun, StaffNotice
+from incidents.models.decision import name_of
+from incidents.rendering import moment
 from incidents.runbooks import KINDS, running
 
 from . import glance
@@ -116,10 +118,9 @@ def _told(run: RunbookRun) -> dict[int, str]:
     return found
 
 
-def cards(incident: Incident, user: Any, operates: bool) -> dict[str, Any]:
-    """For the page of the incident: its runs, and the runbooks that could be started. Two queries."""
+def cards(incident: Incident, runs: list[RunbookRun], user: Any, operates: bool) -> dict[str, Any]:
+    """For the page of the incident: its runs, and the runbooks that could be started. One query."""
     may = operates and not incident.is_over and user.has_perm("incidents.write_incidentupdate")
-    runs = list(incident.runs.all()[:20])
     going = {one.runbook_id for one in runs if not one.is_over}
     ready = [one for one in Runbook.objects.filter(enabled=True) if one.pk not in going] if may else []
     return {
@@ -127,14 +128,23 @@ def cards(incident: Incident, user: Any, operates: bool) -> dict[str, Any]:
             {
                 "run": one,
                 "tone": RUN_TONES[RunbookRun.State(one.state)],
+                "started": _started(one),
                 "step": title_of(one.step) if one.step and not one.is_over else "",
                 "at": min(one.position + 1, len(one.steps)),
                 "of": len(one.steps),
             }
-            for one in runs
+            for one in runs[:20]
         ],
         "runbooks": ready,
     }
+
+
+def _started(run: RunbookRun) -> str:
+    """When, and by whom or what."""
+    what = {"time": moment(run.started_at), "why": run.get_trigger_display(), "who": name_of(run.by)}
+    if run.trigger:
+        return _("Started %(time)s (%(why)s), in the name of %(who)s.") % what
+    return _("Started %(time)s by %(who)s.") % what
 
 
 @admin.register(RunbookRun)

@@ -24,6 +24,7 @@ from incidents.clock import holders
 from incidents.errors import Refused
 from incidents.models import (
     OVER,
+    Decision,
     Incident,
     IncidentUpdate,
     Role,
@@ -169,6 +170,8 @@ class Approval(Kind):
             log.facts["asked"] = True  # a draft that somebody is working on is not sent for approval over their heads
             try:
                 update = update.submit(run.by)
+                asked = update.decisions.filter(verb=Decision.Verb.SUBMIT).order_by("-pk")
+                log.facts["decision"] = asked.values_list("pk", flat=True).first()  # that it was not the person's own
             except Refused as refusal:
                 found = "; ".join(str(one.message) for one in refusal.findings if one.blocks) or str(refusal)
                 return waits(_("The draft needs a person before approval can be asked for: %(why)s") % {"why": found})
