@@ -95,6 +95,14 @@ def test_every_link_of_the_sidebar_opens(role):
     assert [link for link in links if client.get(link).status_code != 200] == []
 
 
+def test_the_sidebar_leads_who_sees_incidents_to_the_runs_of_runbooks_and_to_what_staff_were_told():
+    for codename, shown in [("view_incident", True), ("view_user", False)]:
+        groups = staff_with(codename).get("/admin/").context["sidebar_navigation"]
+        links = [item["link"] for group in groups for item in group["items"]]
+        for name in ("incidents_runbookrun_changelist", "incidents_staffnotice_changelist"):
+            assert (reverse(f"admin:{name}") in links) == shown
+
+
 def test_exactly_one_link_of_the_sidebar_is_the_page_that_is_open():
     client = Client()
     client.force_login(make.incident_manager())
@@ -103,6 +111,9 @@ def test_exactly_one_link_of_the_sidebar_is_the_page_that_is_open():
         ("/admin/incidents/incident/declare/", "Declare an incident"),
         ("/admin/incidents/incident/", "Incidents"),
         ("/admin/incidents/incidentupdate/", "Waiting for approval"),
+        ("/admin/incidents/runbookrun/", "Runs of runbooks"),
+        ("/admin/incidents/runbook/", "Runbooks"),
+        ("/admin/incidents/staffnotice/", "Notices to staff"),
     ]:
         groups = client.get(path).context["sidebar_navigation"]
         assert [str(i["title"]) for g in groups for i in g["items"] if i["active"]] == [title]

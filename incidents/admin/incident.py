@@ -1,6 +1,8 @@
 """Incidents in the admin: the list, the page of one incident, and the start of the next update."""
 
 from collections.abc import Iterable
+from heapq import merge
+from operator import itemgetter
 from typing import Any
 
 from django.contrib import admin, messages
@@ -30,12 +32,13 @@ from incidents.models import (
     Incident,
     IncidentTicket,
     IncidentUpdate,
+    PromiseBreach,
     Role,
     Severity,
     Stage,
 )
 
-from . import aws_card, chat, declare, glance, maintenance, proposal, runbook_run, support
+from . import aws_card, chat, declare, glance, maintenance, proposal, runbook_run, support, timeline
 from .glance import badge
 from .refusal import refused
 
@@ -175,6 +178,10 @@ class IncidentAdmin(ReadOnlyAdmin):
         operates = glance.may_operate(request.user, incident, glance.operable(request.user))
         pending = glance.pending(incident.talk)
         updates = list(incident.updates.select_related("author", "approved_by").prefetch_related("renditions"))
+        runs, broken = timeline.runs_of(incident), list(incident.breaches.all())
+        asked = timeline.asked(runs)
+        story = [entry(u, ds, ps, asked) for u, ds, ps in self._story(incident, updates) if not maintenance.waits(u)]
+        by_itself = timeline.happenings(incident, runs, broken)
         context = {
             **self.admin_site.each_context(request),
             "title": incident.title,
@@ -196,16 +203,17 @@ class IncidentAdmin(ReadOnlyAdmin):
             "may_cancel": incident.maintenance
             and incident.stage == Stage.SCHEDULED
             and incident.may_dismiss(request.user),
-            "story": [entry(u, ds, ps) for u, ds, ps in self._story(incident, updates) if not maintenance.waits(u)],
+            # Each of the two keeps its own order.
+            "story": list(merge(story, by_itself, key=itemgetter("at"), reverse=True)),
             "steps": incident.decisions.filter(update=None).select_related("by").order_by("-id"),
             "may_dismiss": not (incident.maintenance or incident.published_at or incident.is_over)
             and incident.may_dismiss(request.user),
-            "breaches": breaches(incident, updates),
+            "breaches": breaches(incident, broken, updates),
             "severities": self._severities(incident, request.user, operates),
             "roles": self._roles(request, incident, operates),
             **self._tickets(request, incident, pending, operates),
             **proposal.alerts_of(incident),
-            **runbook_run.cards(incident, request.user, operates),
+            **runbook_run.cards(incident, runs, request.user, operates),
             **aws_card.card(request, incident, operates),
             "chat": chat.of(request, incident, operates),
             "sees_deliveries": request.user.has_perm("channels.view_dispatch"),
@@ -357,11 +365,11 @@ class IncidentAdmin(ReadOnlyAdmin):
         return HttpResponseRedirect(back)
 
 
-def breaches(incident: Incident, updates: list[IncidentUpdate]) -> list[str]:
+def breaches(incident: Incident, broken: list[PromiseBreach], updates: list[IncidentUpdate]) -> list[str]:
     """The promises that were broken, in words: when an update was due, and how late it came."""
     told = sorted(one.published_at for one in updates if one.published_at)
     found = []
-    for one in incident.breaches.all():
+    for one in broken:
         came = next((at for at in told if at > one.due_at), None) or incident.resolved_at
         late = glance.span(((came or timezone.now()) - one.due_at).total_seconds())
         text = _("due %(time)s, %(late)s late") if came else _("due %(time)s, late by %(late)s so far")
@@ -370,14 +378,19 @@ def breaches(incident: Incident, updates: list[IncidentUpdate]) -> list[str]:
     return found
 
 
-def entry(update: IncidentUpdate, decisions: list[Decision], progress: list[Progress]) -> dict[str, Any]:
-    """One update of the timeline: its words, who did what, and how far the sending is."""
+def entry(
+    update: IncidentUpdate, decisions: list[Decision], progress: list[Progress], asked: dict[int, str]
+) -> dict[str, Any]:
+    """One update of the timeline: its words, who did what, and how far the sending is.
+
+    `asked`: what is told of a decision that a runbook made.
+    """
     told = [p for p in progress if p.dispatch.purpose == Dispatch.Purpose.UPDATE]
     return {
         "update": update,
         "at": update.published_at or update.updated_at,
         "words": glance.words(update) or _draft_words(update),
-        "decisions": decisions,
+        "decisions": [(one, asked.get(one.pk, "")) for one in decisions],
         "delivery": glance.link("incidents_incidentupdate_delivery", update.pk) if told else "",
         "reached": sum(p.reached for p in told),
         "total": sum(p.total for p in told),

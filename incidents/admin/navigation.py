@@ -49,6 +49,9 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
                 ),
                 item(_("Proposed incidents"), "lightbulb", "incidents_proposal_changelist", "incidents.view_incident"),
                 item(_("Alerts"), "notifications_active", "incidents_alert_changelist", "incidents.view_alert"),
+                item(
+                    _("Runs of runbooks"), "playlist_play", "incidents_runbookrun_changelist", "incidents.view_incident"
+                ),
                 item(_("Social posts"), "tag", "feedback_socialpost_changelist", "feedback.view_socialpost"),
                 item(_("Reports"), "monitoring", "feedback_report", "feedback.view_report"),
                 item(
@@ -161,6 +164,7 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
             [
                 item(_("Users"), "person", "auth_user_changelist", "auth.view_user"),
                 item(_("Training"), "school", "incidents_training_changelist"),
+                item(_("Notices to staff"), "campaign", "incidents_staffnotice_changelist", "incidents.view_incident"),
                 item(_("Slack accounts"), "alternate_email", "incidents_chataccount_changelist"),
                 item(_("Groups"), "group", "auth_group_changelist", "auth.view_group"),
                 item(_("API tokens"), "key", "incidents_apitoken_changelist", MAY_HOLD),

@@ -268,14 +268,19 @@ class RunbookAdmin(PortalModelAdmin):
     @admin.display(description=gettext_lazy("steps"))
     def steps_in_words(self, one: Runbook) -> str:
         rows = [
-            (title_of(step), KINDS[step["kind"]].in_words(step))
+            (title_of(step), KINDS[step["kind"]].in_words(step), _listed(KINDS[step["kind"]].items(step)))
             for step in one.content()["steps"]
             if step["kind"] in KINDS
         ]
         return format_html(
             '<ol style="list-style: decimal; padding-left: 1.25rem">{}</ol>',
-            format_html_join("", "<li>{} <span class='cp-subtle'>{}</span></li>", rows),
+            format_html_join("", "<li>{} <span class='cp-subtle'>{}</span>{}</li>", rows),
         )
+
+
+def _listed(items: list[str]) -> str:
+    html = '<ul class="cp-subtle" style="list-style: disc; padding-left: 1.25rem">{}</ul>'
+    return format_html(html, format_html_join("", "<li>{}</li>", ([one] for one in items))) if items else ""
 
 
 def starts_in_words(content: dict[str, Any]) -> str:

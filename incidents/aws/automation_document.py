@@ -195,7 +195,7 @@ def _steps(content: Mapping[str, Any], region: str, topic: bool) -> list[dict[st
         }.get(step["kind"], _pause)
         made = {
             "name": name_of(index, step),
-            "description": _braceless(words_of(step)),
+            "description": _braceless(_described(step)),
             **make(content, index, step, region, topic),
         }
         if index == kept[-1]:
@@ -212,6 +212,12 @@ def words_of(step: Mapping[str, Any]) -> str:
     label = str(kind.label) if kind else step["kind"]
     more = kind.in_words(step) if kind and not _is_webhook(step) else ""
     return " — ".join(filter(None, [step.get("name") or label, more]))[:1000]
+
+
+def _described(step: Mapping[str, Any]) -> str:
+    """The same with what is to be ticked off, as the list that the console shows."""
+    kind = KINDS.get(step["kind"])
+    return "\n- ".join([words_of(step), *(kind.items(step) if kind else ())])[:1000]
 
 
 def _pause(content: Mapping[str, Any], index: int, step: Mapping[str, Any], *_more: Any) -> dict[str, Any]:

@@ -16,7 +16,9 @@ from .words import INCIDENT_STAGES
 
 
 class Runbook(models.Model):
-    """Steps, and what starts them. An incident keeps those of the plan version that it was declared under."""
+    """Steps, and what starts them. By itself it starts as the plan version has it that the incident was declared under;
+    by hand also one of which that version knows nothing.
+    """
 
     class Trigger(models.TextChoices):
         OPENED = "opened", _("An incident is declared")

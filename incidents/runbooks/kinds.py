@@ -24,6 +24,7 @@ from incidents.clock import holders
 from incidents.errors import Refused
 from incidents.models import (
     OVER,
+    Decision,
     Incident,
     IncidentUpdate,
     Role,
@@ -113,6 +114,10 @@ class Kind(ABC):
         """What it does with these settings, for whoever reads the runbook."""
         return ""
 
+    def items(self, config: Config) -> list[str]:
+        """What a person is to tick off, one thing each."""
+        return []
+
 
 class Draft(Kind):
     label = gettext_lazy("Write the draft of an update")
@@ -165,6 +170,8 @@ class Approval(Kind):
             log.facts["asked"] = True  # a draft that somebody is working on is not sent for approval over their heads
             try:
                 update = update.submit(run.by)
+                asked = update.decisions.filter(verb=Decision.Verb.SUBMIT).order_by("-pk")
+                log.facts["decision"] = asked.values_list("pk", flat=True).first()  # that it was not the person's own
             except Refused as refusal:
                 found = "; ".join(str(one.message) for one in refusal.findings if one.blocks) or str(refusal)
                 return waits(_("The draft needs a person before approval can be asked for: %(why)s") % {"why": found})
@@ -314,7 +321,10 @@ class Ask(Kind):
         return waits(_("Waits for: %(who)s.") % {"who": who})
 
     def in_words(self, config: Config) -> str:
-        return f"{Role(config['role']).label}: " + "; ".join(lines(config["items"]))
+        return str(Role(config["role"]).label)
+
+    def items(self, config: Config) -> list[str]:
+        return lines(config["items"])
 
 
 def lines(text: str) -> list[str]:

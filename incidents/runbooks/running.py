@@ -302,8 +302,7 @@ def answer(run: RunbookRun, by: Any, index: int, ticked: Iterable[int], comment:
             raise WrongState(_("This checklist is not asked for now."))
         items, given = lines(step["items"]), set(ticked)
         if open_ones := [text for number, text in enumerate(items) if number not in given]:
-            text = _("Not ticked yet: %(items)s. Tick it, or skip the step and say why.")
-            raise Refused(text % {"items": "; ".join(open_ones)})
+            raise Refused(_("Not everything is ticked: tick the rest, or skip the step and say why."), open_ones)
         asked.state, asked.by, asked.ended_at = State.DONE, by, timezone.now()
         asked.note = " — ".join(filter(None, [_("Checked by %(who)s.") % {"who": name_of(by)}, comment.strip()[:500]]))
         asked.save()

@@ -44,13 +44,14 @@
     form.requestSubmit();
   });
   // The dashboard follows what others do, unless somebody is in the middle of something on it.
+  const touched = (one) => one.checked !== one.defaultChecked || one.value !== one.defaultValue;
   const refresh = async () => {
     const live = document.querySelector("[data-cp-live]");
     if (!live || document.hidden || live.contains(document.activeElement) || live.querySelector("[open]")) return;
     const answer = await fetch(location.href, { credentials: "same-origin" }).catch(() => null);
     if (!answer || !answer.ok || answer.redirected) return;
     const fresh = new DOMParser().parseFromString(await answer.text(), "text/html").querySelector("[data-cp-live]");
-    if (!fresh || live.contains(document.activeElement)) return;
+    if (!fresh || live.contains(document.activeElement) || [...live.querySelectorAll("input")].some(touched)) return;
     live.replaceChildren(...fresh.childNodes);
     tick();
   };

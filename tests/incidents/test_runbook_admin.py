@@ -1,12 +1,16 @@
 """Staff write runbooks, see how far they are, and have the last word."""
 
+from datetime import timedelta
+
 import pytest
 from django.urls import reverse
+from django.utils import timezone
 
 from incidents.models import Decision, Runbook, RunbookRun, RunbookStep
+from incidents.rendering import moment
 from incidents.runbooks import ready, running
 from tests import make
-from tests.incidents.test_runbooks import SPEAK, opened, people, runbook, walk  # noqa: F401
+from tests.incidents.test_runbooks import SPEAK, TEXT, opened, people, runbook, walk  # noqa: F401
 
 pytestmark = pytest.mark.django_db
 
@@ -215,9 +219,62 @@ def test_a_checklist_is_ticked_on_its_page(opened, people):  # noqa: F811
     browser = make.client(people["support_lead"])
     page = browser.get(reverse("admin:incidents_runbookrun_change", args=[run.pk])).text
     assert page.count('name="ticked"') == 2
-    assert act(browser, run, do="answer", index="0", ticked=["0"]).status_code == 422
+    answer = act(browser, run, do="answer", index="0", ticked=["0"], reason="The bank knows & waits.")
+    assert answer.status_code == 422
+    assert "Not everything is ticked: tick the rest, or skip the step and say why." in answer.text
+    assert 'value="0" checked' in answer.text
+    assert 'value="1" aria-invalid="true" aria-describedby="cp-answer-error"' in answer.text
+    assert 'value="The bank knows &amp; waits."' in answer.text
+    assert "data-cp-live" not in answer.text  # it would be replaced, and what was typed with it
     assert act(browser, run, do="answer", index="0", ticked=["0", "1"]).status_code == 302
     assert walk(run).state == "done"
+
+
+@pytest.mark.parametrize(("do", "error"), [("skip", "Say why the step is left out"), ("stop", "Say why it is stopped")])
+def test_a_missing_reason_is_asked_for_beside_its_field(opened, people, do, error):  # noqa: F811
+    run = walk(opened({"kind": "wait", "minutes": 5}))
+    answer = act(make.client(people["incident_manager"]), run, do=do, index="0", reason="  ")
+    assert answer.status_code == 422
+    assert f'aria-describedby="cp-{do}-error"' in answer.text
+    assert f'<p class="cp-error" id="cp-{do}-error" role="alert">{error}' in answer.text
+
+
+def test_a_checklist_is_a_list_for_who_only_reads_it(opened, people):  # noqa: F811
+    items = "Is the provider informed?\nHas support the brief?"
+    run = walk(opened({"kind": "ask", "role": "support_lead", "items": items}))
+    reader = make.client(make.user("Managers", "All components"))
+    page = reader.get(reverse("admin:incidents_runbookrun_change", args=[run.pk])).text
+    assert "<li>Is the provider informed?</li><li>Has support the brief?</li>" in page
+    page = make.client(people["incident_manager"]).get(reverse("admin:incidents_runbook_change", args=[run.runbook_id]))
+    assert "<li>Is the provider informed?</li><li>Has support the brief?</li>" in page.text
+
+
+def test_each_step_tells_when_it_ended_and_what_was_really_told(opened, people, time_machine):  # noqa: F811
+    start = timezone.now().replace(hour=8, minute=0, second=0)
+    time_machine.move_to(start, tick=False)
+    run = walk(opened({"kind": "wait", "minutes": 5}, {**TEXT, "text": "“{{ title }}” is open."}))
+    browser = make.client(people["incident_manager"])
+    url = reverse("admin:incidents_runbookrun_change", args=[run.pk])
+    page = browser.get(url).text
+    assert f"begun {moment(start, 'H:i:s')}" in page
+    assert "“{{ title }}” is open." in page  # not told yet
+    time_machine.move_to(start + timedelta(minutes=6), tick=False)
+    walk(run)
+    page = browser.get(url).text
+    assert "begun" not in page
+    assert page.count(f">{moment(start + timedelta(minutes=6), 'H:i:s')}</time>") == 2
+    assert "“Cards fail” is open." in page.replace("““", "“").replace("””", "”")
+    assert "{{ title }}" not in page
+
+
+def test_the_step_under_way_was_stopped_with_its_run(opened, people):  # noqa: F811
+    wait = {"kind": "wait", "minutes": 5}
+    run = walk(opened(wait, wait, wait))
+    running.skip(run, people["incident_manager"], 0, "Not now.")
+    running.stop(walk(run), people["incident_manager"], "Over.")
+    page = make.client(people["incident_manager"]).get(reverse("admin:incidents_runbookrun_change", args=[run.pk]))
+    assert [line.state for line in page.context["lines"]] == ["Skipped", "Stopped", ""]
+    assert '<span class="cp-badge cp-tone-off">Stopped</span>' in page.text
 
 
 def test_others_do_not_see_it(opened, people):  # noqa: F811

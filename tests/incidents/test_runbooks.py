@@ -284,6 +284,19 @@ def test_by_hand_it_runs_once_at_a_time_and_only_for_who_may_write(people):
         running.start(incident, one, people["incident_manager"])
 
 
+def test_by_hand_one_is_started_that_the_plan_did_not_name_and_one_that_it_named_as_it_was_then(people):
+    make.scenario()
+    plan = make.plan(people=list(people.items()))
+    named = runbook({"kind": "wait", "minutes": 5}, triggers=())
+    plan.runbooks.add(named)
+    incident = make.incident(people["incident_manager"])
+    later = runbook({"kind": "wait", "minutes": 7}, name="Written later")
+    named.steps.update(config={"minutes": 9})
+    for one, minutes in [(named, 5), (later, 7)]:
+        run = running.start(incident, one, people["incident_manager"])
+        assert [step["minutes"] for step in run.steps] == [minutes]
+
+
 # ── Steps ───────────────────────────────────────────────────────────────────
 
 
@@ -338,8 +351,9 @@ def test_a_branch_to_the_end_ends_it(opened):
 def test_a_checklist_waits_for_every_tick(opened, people):
     run = walk(opened({"kind": "ask", "role": "support_lead", "items": "Call the bank\n\nTell the front desk"}))
     assert StaffNotice.objects.get(kind="runbook").user == people["support_lead"]
-    with pytest.raises(Refused, match="Not ticked yet: Tell the front desk"):
+    with pytest.raises(Refused, match="Not everything is ticked") as refusal:
         running.answer(run, people["support_lead"], 0, [0])
+    assert refusal.value.findings == ["Tell the front desk"]
     running.answer(run, people["support_lead"], 0, [0, 1], "Both know.")
     assert walk(run).state == State.DONE
     assert run.log.get().note == "Checked by Paolo. — Both know."
