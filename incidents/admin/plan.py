@@ -48,6 +48,7 @@ class PlanRoleInline(TabularInline):
     extra = 0
     hide_title = True
     fields = ["role", "user", "order"]
+    template_after = "admin/incidents/communicationplan/who_appears.html"
     verbose_name_plural = gettext_lazy("Who holds which role")
 
     def formfield_for_foreignkey(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
