@@ -108,6 +108,21 @@ def test_exactly_one_link_of_the_sidebar_is_the_page_that_is_open():
         assert [str(i["title"]) for g in groups for i in g["items"] if i["active"]] == [title]
 
 
+@pytest.mark.parametrize(
+    ("language", "out", "empty", "nothing"),
+    [
+        ("en", "You are logged out.", "Nothing here yet", "Nothing matches"),
+        ("it", "Hai effettuato l’uscita.", "Ancora niente qui", "Nessun risultato"),
+    ],
+)
+def test_plain_words_where_there_is_nothing_and_at_the_way_out(admin_client, language, out, empty, nothing):
+    headers = {"accept-language": language}
+    page = reverse("admin:incidents_communicationplan_changelist")
+    assert empty in admin_client.get(page, headers=headers).text
+    assert nothing in admin_client.get(page, {"q": "zzz"}, headers=headers).text
+    assert out in admin_client.post(reverse("admin:logout"), headers=headers).text
+
+
 # ── People ──
 
 
