@@ -78,7 +78,6 @@ UNFOLD = [
     _("System"),
     _("This item will be deleted."),
     _("This object doesn't have a change history."),
-    _("This page yielded into no results. Create a new item or reset your filters."),
     _("To"),
     _("Toggle password visibility"),
     _("True"),
@@ -88,7 +87,6 @@ UNFOLD = [
     _("Value"),
     _("Welcome"),
     _("Welcome back to"),
-    _("You have been successfully logged out from the administration"),
 ]
 # Ships translations, but none into Italian.
 SIMPLE_HISTORY = [
@@ -101,6 +99,8 @@ SIMPLE_HISTORY = [
 DJANGO = [
     _("Disabled"),
     _("Enabled"),
+    _("Select %s to change"),
+    _("Select %s to view"),
     _("Password-based authentication"),
     _(
         "Whether the user will be able to authenticate using a password or not. If disabled, they may still be able to "

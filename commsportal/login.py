@@ -4,6 +4,8 @@ import struct
 from typing import Any
 
 from allauth.mfa.base.forms import AuthenticateForm
+from allauth.mfa.totp.internal.auth import validate_totp_code
+from allauth.mfa.utils import decrypt
 from allauth.mfa.webauthn.forms import AuthenticateWebAuthnForm
 from allauth.mfa.webauthn.internal.auth import begin_authentication
 from cryptography.fernet import InvalidToken
@@ -72,9 +74,20 @@ class CodeForm(AuthenticateForm):
     def clean_code(self) -> str:
         try:
             return super().clean_code()
+        except forms.ValidationError as error:
+            if error.code == "incorrect_code" and self._was_right():
+                text = _t("This code was used already. Wait for the next one: the app shows it within half a minute.")
+                raise forms.ValidationError(text, code=error.code) from None
+            raise
         except InvalidToken:
             text = _t("The portal cannot read this factor any more. Ask an administrator to remove it.")
             raise forms.ValidationError(text) from None
+
+    def _was_right(self) -> bool:
+        """The app shows this very code, so that it was only refused because it has opened once. It opens nothing again:
+        allauth remembers it for as long as it could be right."""
+        apps = [one for one in second_factor.of(self.user) if one.type == second_factor.Type.TOTP]
+        return any(validate_totp_code(decrypt(one.data["secret"]), self.cleaned_data["code"]) for one in apps)
 
 
 class PasskeyForm(AuthenticateWebAuthnForm):

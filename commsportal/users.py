@@ -1,22 +1,26 @@
 """People and groups in the admin, in the portal's theme. Apps may add `inlines`; this file knows none of them."""
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from allauth.account.models import EmailAddress
 from allauth.mfa.models import Authenticator
+from django import forms
 from django.contrib import admin, messages
 from django.contrib.auth.admin import GroupAdmin, UserAdmin
-from django.contrib.auth.models import Group, User
+from django.contrib.auth.models import Group, Permission, User
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
 from django.urls import URLPattern, path, reverse
+from django.utils.html import format_html
 from django.utils.translation import gettext as _t
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 from unfold.decorators import action
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
+from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget, UnfoldAdminSelect2MultipleWidget
 
 from . import second_factor
 from .admin import PortalModelAdmin
@@ -24,6 +28,40 @@ from .admin import PortalModelAdmin
 # Django's own admins register themselves when their module is imported, which the lines above have done. Those of
 # allauth show secrets, and what is not used here.
 admin.site.unregister([User, Group, Authenticator, EmailAddress])
+
+
+# What has no page here, so that a permission on it opens nothing.
+WITHOUT_PAGES = ("account", "django_q", "guardian", "mfa", "sessions")
+
+
+def choosable() -> QuerySet[Permission]:
+    """The permissions that a page of the portal asks for."""
+    ours = Permission.objects.exclude(content_type__app_label__in=WITHOUT_PAGES)
+    return ours.exclude(content_type__model__startswith="historical").select_related("content_type")
+
+
+class PermissionsField(forms.ModelMultipleChoiceField):
+    """One field to search in, which fits into a narrow window."""
+
+    widget = UnfoldAdminSelect2MultipleWidget
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(choosable(), required=False, **kwargs)
+
+
+class GroupsField(forms.ModelMultipleChoiceField):
+    """Boxes to tick, each with what the group is for; `meanings` maps a group's name to that sentence."""
+
+    widget = UnfoldAdminCheckboxSelectMultipleWidget
+
+    def __init__(self, meanings: Mapping[str, Any], **kwargs: Any) -> None:
+        super().__init__(Group.objects.order_by("name"), required=False, **kwargs)
+        self.meanings = meanings
+
+    def label_from_instance(self, obj: Group) -> str:
+        meaning = self.meanings.get(obj.name)
+        name = format_html("<b>{}</b>", obj.name)
+        return format_html("{}: {}", name, meaning) if meaning else name
 
 
 class SecondFactorFilter(admin.SimpleListFilter):
@@ -45,9 +83,32 @@ class PortalUserAdmin(UserAdmin, PortalModelAdmin):
     form = UserChangeForm
     add_form = UserCreationForm
     change_password_form = AdminPasswordChangeForm
-    list_display = ["username", "first_name", "last_name", "email", "group_names", "is_active", "second_factor"]
+    list_display = [
+        "username",
+        "first_name",
+        "last_name",
+        "email",
+        "group_names",
+        "is_staff",
+        "is_active",
+        "second_factor",
+    ]
     list_filter = ["is_active", "is_staff", SecondFactorFilter, "groups"]
-    filter_horizontal = ["groups", "user_permissions"]
+    filter_horizontal = ()
+    names: ClassVar[Any] = ("first_name", "last_name")
+    password: ClassVar[Any] = ("usable_password", "password1", "password2")
+    add_fieldsets = [(None, {"fields": ["username", names, "email", *password, "is_staff", "groups"]})]
+    fieldsets = [
+        (None, {"fields": ["username", "password"]}),
+        (_("Personal info"), {"fields": [names, "email"]}),
+        (_("Permissions"), {"fields": ["is_active", "is_staff", "is_superuser", "groups"]}),
+        (
+            _("Single permissions, beside those of the groups"),
+            {"classes": ["collapse"], "fields": ["user_permissions"]},
+        ),
+        (_("Important dates"), {"fields": ["last_login", "date_joined"]}),
+    ]
+    group_meanings: ClassVar[dict[str, Any]] = {}
     inlines: ClassVar[list[Any]] = []
     actions_detail: ClassVar[list[Any]] = ["reset_button"]
 
@@ -62,6 +123,24 @@ class PortalUserAdmin(UserAdmin, PortalModelAdmin):
     @admin.display(description=_("groups"))
     def group_names(self, user: User) -> str:
         return ", ".join(group.name for group in user.groups.all())
+
+    def get_fieldsets(self, request: HttpRequest, obj: User | None = None) -> Any:
+        found = super().get_fieldsets(request, obj)
+        if request.user.is_superuser:
+            return found
+        return [one for one in found if "user_permissions" not in one[1]["fields"]]
+
+    def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
+        # Nobody else can log in here, hold a role in a plan, or be told of incidents.
+        return {"is_staff": True, **super().get_changeform_initial_data(request)}
+
+    def formfield_for_manytomany(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        if db_field.name == "groups":
+            help_text = _("What somebody may do.")
+            return GroupsField(self.group_meanings, label=_("Groups"), help_text=help_text)
+        if db_field.name == "user_permissions":
+            return PermissionsField(label=_("Permissions"))
+        return super().formfield_for_manytomany(db_field, request, **kwargs)
 
     def get_inlines(self, request: HttpRequest, obj: User | None = None) -> list[Any]:
         return self.inlines if obj else []
@@ -134,4 +213,17 @@ class PortalUserAdmin(UserAdmin, PortalModelAdmin):
 
 @admin.register(Group)
 class PortalGroupAdmin(GroupAdmin, PortalModelAdmin):
+    list_display = ["name", "meaning"]
+    fields = ["name", "permissions"]
+    filter_horizontal = ()
+    group_meanings: ClassVar[dict[str, Any]] = {}
     inlines: ClassVar[list[Any]] = []
+
+    def formfield_for_manytomany(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        if db_field.name == "permissions":
+            return PermissionsField(label=_("Permissions"))
+        return super().formfield_for_manytomany(db_field, request, **kwargs)
+
+    @admin.display(description=_("what it is for"))
+    def meaning(self, group: Group) -> str:
+        return str(self.group_meanings.get(group.name, ""))

@@ -17,8 +17,12 @@ def _in_words(name: str, language: str) -> str:
     locale = _locale(language)
     if locale is None or "/" not in name:
         return name
+    if name.startswith("Etc/"):  # no place: “UTC” says it all
+        return city(name, language)
     called = get_timezone_name(get_timezone(name), locale=locale)
-    return f"{city(name, language)}, {called[:1].lower()}{called[1:]}"
+    if not called[1:2].isupper():  # “GMT+00:00” is no word
+        called = called[:1].lower() + called[1:]
+    return f"{city(name, language)}, {called}"
 
 
 def city(name: str, language: str) -> str:

@@ -7,6 +7,7 @@ the permission `incidents.operate_component` on the model, which the last group 
 from typing import Any
 
 from django.contrib.auth.models import Group, Permission
+from django.utils.translation import gettext_lazy as _
 
 INCIDENT_MANAGERS = "Incident managers"
 COMMUNICATIONS_MANAGERS = "Communications managers"
@@ -122,6 +123,23 @@ PERMISSIONS = {
         *_EVIDENCE,
     ],
     ALL_COMPONENTS: ["incidents.operate_component"],
+}
+# What each is for, where people are put into them.
+MEANINGS = {
+    INCIDENT_MANAGERS: _(
+        "declare and lead incidents, write, approve and publish updates, look after monitoring. Needs components too: "
+        "the group “All components”, or single ones."
+    ),
+    COMMUNICATIONS_MANAGERS: _(
+        "write, approve and publish updates, and prepare plans, templates, recipients, channels and status pages. "
+        "Needs components too: the group “All components”, or single ones."
+    ),
+    SUPPORT_LEADS: _(
+        "write updates for others to approve, and see what customers are told. Needs components too: the group “All "
+        "components”, or single ones."
+    ),
+    MANAGERS: _("read reports, record training, follow improvement actions. They send nothing."),
+    ALL_COMPONENTS: _("see and work on the incidents of every component. Adds to one of the other groups."),
 }
 
 

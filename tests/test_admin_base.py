@@ -2,7 +2,7 @@
 
 import pytest
 from django.contrib import admin
-from django.contrib.auth.models import Permission, User
+from django.contrib.auth.models import Group, Permission, User
 from django.test import Client
 from django.urls import reverse
 from unfold.admin import ModelAdmin
@@ -119,6 +119,21 @@ def test_exactly_one_link_of_the_sidebar_is_the_page_that_is_open():
         assert [str(i["title"]) for g in groups for i in g["items"] if i["active"]] == [title]
 
 
+@pytest.mark.parametrize(
+    ("language", "out", "empty", "nothing"),
+    [
+        ("en", "You are logged out.", "Nothing here yet", "Nothing matches"),
+        ("it", "Hai effettuato l’uscita.", "Ancora niente qui", "Nessun risultato"),
+    ],
+)
+def test_plain_words_where_there_is_nothing_and_at_the_way_out(admin_client, language, out, empty, nothing):
+    headers = {"accept-language": language}
+    page = reverse("admin:incidents_communicationplan_changelist")
+    assert empty in admin_client.get(page, headers=headers).text
+    assert nothing in admin_client.get(page, {"q": "zzz"}, headers=headers).text
+    assert out in admin_client.post(reverse("admin:logout"), headers=headers).text
+
+
 # ── People ──
 
 
@@ -160,7 +175,6 @@ def test_nobody_gives_themselves_a_role():
 @pytest.mark.parametrize("model", ["user", "group"])
 def test_people_and_groups_open_for_an_administrator(model, admin_client):
     make.incident_manager()
-    from django.contrib.auth.models import Group
 
     one = {"user": User, "group": Group}[model].objects.first()
     for name, args in (("changelist", []), ("add", []), ("change", [one.pk]), ("history", [one.pk])):
@@ -177,6 +191,46 @@ def test_a_person_is_made_in_the_admin(admin_client):
     response = admin_client.post(reverse("admin:auth_user_add"), data)
     assert response.status_code == 302
     assert User.objects.get(username="newcomer").check_password("quite-Long-4711")
+
+
+def test_a_person_is_staff_with_a_name_and_groups_from_the_first_page_on(admin_client):
+    page = reverse("admin:auth_user_add")
+    form = admin_client.get(page).context["adminform"].form
+    assert form["is_staff"].value() is True
+    leads = Group.objects.get(name="Support leads")
+    data = {
+        "username": "newcomer",
+        "first_name": "Nina",
+        "last_name": "Nuova",
+        "email": "nina@example.com",
+        "password1": "quite-Long-4711",
+        "password2": "quite-Long-4711",
+        "usable_password": "true",
+        "is_staff": "on",
+        "groups": [leads.pk],
+    }
+    admin_client.post(page, data)
+    nina = User.objects.get(username="newcomer")
+    assert (nina.get_full_name(), nina.email, nina.is_staff) == ("Nina Nuova", "nina@example.com", True)
+    assert list(nina.groups.all()) == [leads]
+
+
+@pytest.mark.parametrize(("language", "said"), [("en", "Needs components too"), ("it", "Servono anche i componenti")])
+def test_each_group_says_what_it_is_for(admin_client, language, said):
+    one = make.user()
+    for page in (reverse("admin:auth_user_change", args=[one.pk]), reverse("admin:auth_group_changelist")):
+        assert said in admin_client.get(page, headers={"accept-language": language}).text
+
+
+def test_only_superusers_see_single_permissions_and_only_such_as_a_page_asks_for(admin_client):
+    one = make.user()
+    page = reverse("admin:auth_user_change", args=[one.pk])
+    assert "user_permissions" not in staff_with("view_user", "change_user").get(page).text
+    offered = admin_client.get(page).context["adminform"].form.fields["user_permissions"].queryset
+    assert offered.filter(codename="view_incident").exists()
+    kinds = set(offered.values_list("content_type__app_label", flat=True))
+    assert not kinds & {"account", "django_q", "guardian", "mfa", "sessions"}
+    assert not offered.filter(content_type__model__startswith="historical").exists()
 
 
 def test_staff_without_the_right_do_not_see_people():

@@ -118,6 +118,15 @@ def test_a_code_opens_once(anna):
     assert not is_in(tried(anna, used))
 
 
+@pytest.mark.parametrize(("language", "said"), [("en", "used already"), ("it", "già stato usato")])
+def test_a_code_that_has_opened_once_is_called_used_and_a_wrong_one_wrong(anna, language, said):
+    used = code(make.factor(anna))
+    tried(anna, used)
+    client = typed(anna)
+    assert said in client.post(STEP, {"code": used}, headers={"accept-language": language}).text
+    assert said not in client.post(STEP, {"code": "1"}, headers={"accept-language": language}).text
+
+
 @pytest.mark.parametrize("given", ["", "000000x", "1", "x" * 50, "\0", "１２３４５６", "' OR 1=1 --", "<script>"])
 def test_anything_else_is_refused_in_words(anna, given):
     make.factor(anna)

@@ -16,12 +16,19 @@ from tests import make
         ("it", "Europe/Rome", "Roma, ora dell’Europa centrale"),
         ("it", "America/New_York", "New York, ora orientale USA"),
         ("it", "UTC", "UTC"),
+        ("it", "Etc/UTC", "UTC"),
         ("xx", "Europe/Rome", "Europe/Rome"),  # a language that nobody knows
     ],
 )
 def test_a_zone_in_words(language, name, words):
     with translation.override(language):
         assert zones.in_words(name) == words
+
+
+def test_an_abbreviation_keeps_its_capitals(monkeypatch):
+    monkeypatch.setattr(zones, "get_timezone_name", lambda *_args, **_kwargs: "GMT+00:00")
+    with translation.override("it"):
+        assert zones._in_words.__wrapped__("Europe/London", "it") == "Londra, GMT+00:00"
 
 
 def test_the_list_of_zones_is_in_the_language_of_the_page_and_in_its_order():

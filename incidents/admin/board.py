@@ -146,7 +146,8 @@ class Row:
             return _("Posted: %(languages)s") % {"languages": ", ".join(done)} if done else _("Not posted yet")
         if not self.total:
             return "" if self.preparing else _("Nobody to write to")
-        return _("%(reached)s of %(total)s people") % {"reached": number(self.reached), "total": number(self.total)}
+        text = ngettext("%(reached)s of %(total)s person", "%(reached)s of %(total)s people", self.total)
+        return text % {"reached": number(self.reached), "total": number(self.total)}
 
     @property
     def views(self) -> str:
@@ -292,8 +293,9 @@ class Board:
     def headline(self) -> str:
         if not self.rows:
             return _("Only the status page changed: this update notified nobody.")
-        numbers = {"reached": number(self.reached), "total": number(self.total)}
-        if not self.total:
+        people = self.total
+        numbers = {"reached": number(self.reached), "total": number(people)}
+        if not people:
             if any(row.preparing for row in self.people_rows):
                 return _("Finding the people to write to")
             if any(row.broadcast for row in self.rows):
@@ -301,8 +303,11 @@ class Board:
                 return _("Posted") if done else _("Being posted")
             return _("No subscriber matched: nobody was written to")
         if self.reached == self.total:
-            return _("All %(total)s people reached") % numbers
-        return _("%(reached)s of %(total)s people reached") % numbers
+            return ngettext("%(total)s person reached", "All %(total)s people reached", self.total) % numbers
+        text = ngettext(
+            "%(reached)s of %(total)s person reached", "%(reached)s of %(total)s people reached", self.total
+        )
+        return text % numbers
 
 
 def number(n: int) -> str:

@@ -30,6 +30,7 @@ from incidents.rendering import moment
 
 from . import coverage, glance
 from . import proposal as proposals
+from .first_steps import first_steps
 
 
 def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
@@ -56,6 +57,10 @@ def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
         "worker_silent": _worker_silent(),
         "may_declare": user.has_perm("incidents.declare_incident"),
     }
+    plans = None
+    if user.has_perm("incidents.view_communicationplan"):
+        plans = list(CommunicationPlan.objects.prefetch_related("roles"))
+    beginning = plans == [] and user.has_perm("incidents.add_communicationplan")
     parts = ("cards", "held", "proposals", "turned_away", "glass", "approvals", "returned", "flights", "ailing")
     busy = any(found[key] for key in parts)
     return (
@@ -65,8 +70,9 @@ def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
             "title": _("Dashboard"),
             "quiet": not busy,
             "stranger": not user.get_all_permissions(),
-            "readiness": _readiness(user),
-            "coverage": coverage.card(user),
+            "first_steps": first_steps(user) if beginning else [],
+            "readiness": [] if beginning else _readiness(user, plans),
+            "coverage": None if beginning else coverage.card(user),
         }
     )
 
@@ -265,7 +271,7 @@ def _worker_silent() -> str:
     }
 
 
-def _readiness(user: Any) -> list[tuple[bool, str, str]]:
+def _readiness(user: Any, plans: list[CommunicationPlan] | None) -> list[tuple[bool, str, str]]:
     """(ready, sentence, link) for what must be in place before the next incident, as far as this person sees it."""
     rows = []
     if user.has_perm("channels.view_channel"):
@@ -273,14 +279,12 @@ def _readiness(user: Any) -> list[tuple[bool, str, str]]:
         tested = sum(bool(enabled and verified) for enabled, verified in channels)
         text = _("%(tested)s of %(all)s channels tested and on") % {"tested": tested, "all": len(channels)}
         rows.append((0 < tested == len(channels), text, glance.link("channels_channel_changelist")))
-    plans: list[CommunicationPlan] = []
-    if user.has_perm("incidents.view_communicationplan"):
-        plans = list(CommunicationPlan.objects.prefetch_related("roles"))
+    if plans is not None:
         staffed = sum(len({r.role for r in plan.roles.all()}) == len(Role) for plan in plans)
         text = _("%(staffed)s of %(all)s plans name all three roles") % {"staffed": staffed, "all": len(plans)}
         rows.append((0 < staffed == len(plans), text, glance.link("incidents_communicationplan_changelist")))
     if user.has_perm("incidents.view_messagetemplate"):
-        locales = {locale for plan in plans for locale in plan.locales} or {settings.LANGUAGE_CODE}
+        locales = {locale for plan in plans or () for locale in plan.locales} or {settings.LANGUAGE_CODE}
         stages = {one.pk: one.stages for one in Scenario.objects.all()}
         wanted = sum(len(those) for those in stages.values()) * len(locales)
         written = MessageTemplate.objects.filter(locale__in=locales).values_list("scenario", "stage")

@@ -7,6 +7,7 @@ from django.conf import settings
 from django.contrib import admin, messages
 from django.contrib.auth import get_user_model
 from django.db.models import QuerySet
+from django.forms.models import BaseInlineFormSet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import URLPattern, path
 from django.utils.translation import gettext as _
@@ -43,11 +44,33 @@ def staff(label: Any) -> PersonField:
     )
 
 
+class PlanRoleForm(forms.ModelForm):
+    def validate_constraints(self) -> None:
+        """The formset does, which sees all rows and says who is meant."""
+
+
+class PlanRoleFormSet(BaseInlineFormSet):
+    def clean(self) -> None:
+        seen = set()
+        for form in self.forms:
+            role, user = (form.cleaned_data.get(one) for one in ("role", "user")) if form.is_valid() else (None, None)
+            if not role or user is None or self._should_delete_form(form):
+                continue
+            if (role, user.pk) in seen:
+                text = _("%(who)s is named twice as %(role)s: remove one of the two rows.")
+                raise forms.ValidationError(text % {"who": glance.name(user), "role": Role(role).label})
+            seen.add((role, user.pk))
+        super().clean()
+
+
 class PlanRoleInline(TabularInline):
     model = PlanRole
+    form = PlanRoleForm
+    formset = PlanRoleFormSet
     extra = 0
     hide_title = True
     fields = ["role", "user", "order"]
+    template_after = "admin/incidents/communicationplan/who_appears.html"
     verbose_name_plural = gettext_lazy("Who holds which role")
 
     def formfield_for_foreignkey(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:

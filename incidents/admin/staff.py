@@ -10,7 +10,8 @@ from unfold.admin import StackedInline
 from unfold.decorators import display
 
 from commsportal.admin import ReadOnlyAdmin
-from commsportal.users import PortalUserAdmin
+from commsportal.users import PortalGroupAdmin, PortalUserAdmin
+from incidents import roles
 from incidents.models import Incident, StaffContact, StaffNotice
 from incidents.models.component import OPERATE, VIEW
 
@@ -36,6 +37,7 @@ class ContactInline(StackedInline):
 
 
 PortalUserAdmin.inlines = [*PortalUserAdmin.inlines, ContactInline]
+PortalUserAdmin.group_meanings = PortalGroupAdmin.group_meanings = roles.MEANINGS
 
 
 @admin.register(StaffNotice)

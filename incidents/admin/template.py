@@ -5,23 +5,30 @@ from typing import Any
 from django.conf import settings
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
-from django.db.models import Count, QuerySet
+from django.db import transaction
+from django.db.models import Case, Count, IntegerField, QuerySet, Value, When
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.shortcuts import get_object_or_404
+from django.shortcuts import get_object_or_404, render
 from django.urls import URLPattern, path
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
+from django.utils.translation import gettext_lazy, ngettext
+from unfold.decorators import action
 
 from commsportal.admin import PortalModelAdmin
-from incidents import rendering
+from incidents import library, rendering
 from incidents.errors import Problem
-from incidents.models import OVER, WORDS, MessageTemplate, Scenario
+from incidents.models import OVER, WORDS, MessageTemplate, Scenario, Stage
 
 from . import glance
 from .history import HistoryAdmin
 from .refusal import refused
+
+# Where a stage stands among all; the database knows only their names.
+PLACE = Case(
+    *(When(stage=stage, then=Value(place)) for place, stage in enumerate(Stage.values)), output_field=IntegerField()
+)
 
 
 @admin.register(Scenario)
@@ -45,7 +52,7 @@ class ScenarioAdmin(PortalModelAdmin):
 class MessageTemplateAdmin(HistoryAdmin):
     """The words, with what may stand in {{ }} beside them and how they read on sample values below."""
 
-    list_display = ["scenario", "stage", "locale", "subject", "approved", "updated_at"]
+    list_display = ["scenario", "at_stage", "locale", "subject", "approved", "updated_at"]
     list_display_links = ["scenario", "subject"]
     list_filter = ["scenario", "stage", "locale"]
     search_fields = ["subject", "issue", "impact", "scenario__name"]
@@ -59,6 +66,7 @@ class MessageTemplateAdmin(HistoryAdmin):
     ]
 
     change_form_after_template = "admin/incidents/messagetemplate/approval.html"
+    actions_list = ["ready_button"]
 
     def get_urls(self) -> list[URLPattern]:
         approve = path(
@@ -66,7 +74,54 @@ class MessageTemplateAdmin(HistoryAdmin):
             self.admin_site.admin_view(self.approve_view),
             name="incidents_messagetemplate_approve",
         )
-        return [approve, *super().get_urls()]
+        ready = path("ready/", self.admin_site.admin_view(self.ready_view), name="incidents_messagetemplate_ready")
+        return [approve, ready, *super().get_urls()]
+
+    # ── What comes with the portal ──
+
+    @action(
+        description=gettext_lazy("Ready-made templates"), icon="library_add", permissions=["add"], url_path="to-ready"
+    )
+    def ready_button(self, request: HttpRequest) -> HttpResponse:
+        return HttpResponseRedirect(glance.link("incidents_messagetemplate_ready"))
+
+    def ready_view(self, request: HttpRequest) -> HttpResponse:
+        """GET shows what comes with the portal beside what is here; POST brings in what is missing, and no more."""
+        if not self.has_add_permission(request):
+            raise PermissionDenied
+        back = glance.link("incidents_messagetemplate_changelist")
+        if request.method == "POST":
+            with transaction.atomic():
+                n = sum(library.load(entry).created for entry in library.entries())
+            text = ngettext("%(n)d template was brought in.", "%(n)d templates were brought in.", n) % {"n": n}
+            messages.success(request, text)
+            return HttpResponseRedirect(back)
+        rows = [
+            {
+                "entry": one.entry,
+                "same": one.same,
+                "missing": [f"{Stage(stage).label} ({locale})" for stage, locale in one.missing],
+                "changed": one.changed,
+            }
+            for one in library.standings()
+        ]
+        context = {
+            **self.admin_site.each_context(request),
+            "title": _("Ready-made templates"),
+            "rows": rows,
+            "some": any(row["missing"] for row in rows),
+            "back": back,
+        }
+        return render(request, "admin/incidents/messagetemplate/ready.html", context)
+
+    # ── The list, in the order in which incidents go ──
+
+    def get_ordering(self, request: HttpRequest) -> list[Any]:
+        return ["scenario__position", "scenario__name", PLACE, "locale"]
+
+    @admin.display(description=gettext_lazy("stage"), ordering=PLACE)
+    def at_stage(self, template: MessageTemplate) -> str:
+        return template.get_stage_display()
 
     def approve_view(self, request: HttpRequest, pk: int) -> HttpResponse:
         """POST approves the words as they were shown."""

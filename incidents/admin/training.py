@@ -2,11 +2,12 @@
 
 from typing import Any
 
+from django.conf import settings
 from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
+from django.utils.translation import gettext_lazy, ngettext
 from unfold.decorators import display
 
 from incidents.models import Training
@@ -47,6 +48,14 @@ class TrainingAdmin(HistoryAdmin):
         if db_field.name == "user":
             return staff(_("Person"))
         return super().formfield_for_foreignkey(db_field, request, **kwargs)
+
+    def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        field = super().formfield_for_dbfield(db_field, request, **kwargs)
+        if field is not None and db_field.name == "valid_until":
+            n = settings.TRAINING_VALID_DAYS
+            text = ngettext("Its last day. Empty: after %(n)d day.", "Its last day. Empty: after %(n)d days.", n)
+            field.help_text = text % {"n": n}
+        return field
 
     def save_model(self, request: HttpRequest, obj: Training, form: Any, change: bool) -> None:
         if not change:

@@ -13,6 +13,7 @@ from incidents.models import CommunicationPlan, Component, Role
 from incidents.models.decision import name_of
 from incidents.models.plan import ApprovalRule
 from incidents.models.training import SOON
+from incidents.roles import ALL_COMPONENTS
 
 from .finding import Finding, Kind, Notes, Weight, mend, mend_plan
 from .known import APPROVE, DECLARE, PUBLISH, WRITE, Known
@@ -70,9 +71,11 @@ class Person:
         if foreign := self.known.not_theirs(self.user.pk, self.covered):
             # Every member of staff knows the names of groups, but not those of all components.
             groups = {one.group.name if one.group else _("components without a group"): None for one in foreign}
-            found["operate"] = _("%(who)s may not work on all incidents of %(groups)s (%(role)s).") % (
-                who | {"groups": ", ".join(groups)}
+            text = _(
+                "%(who)s may not work on all incidents of %(groups)s (%(role)s). Put them into the group “%(all)s”, or "
+                "give them these components, on their own page or the component’s."
             )
+            found["operate"] = text % (who | {"groups": ", ".join(groups), "all": ALL_COMPONENTS})
         return found
 
     def hard_to_reach(self) -> dict[str, str]:

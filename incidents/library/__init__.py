@@ -50,6 +50,41 @@ class Loaded:
     kept: int = 0  # they differ from the library, and were left as they are
 
 
+@dataclass
+class Standing:
+    """One scenario of the library beside what is here, in templates."""
+
+    entry: Entry
+    missing: list[tuple[str, str]]  # (stage, locale)
+    changed: list[MessageTemplate]
+    same: int
+
+
+def standings() -> list[Standing]:
+    """The whole library, in two queries."""
+    here = {one.slug: list(one.templates.all()) for one in Scenario.objects.prefetch_related("templates")}
+    return [_standing(entry, here.get(entry.slug, [])) for entry in entries()]
+
+
+def _standing(entry: Entry, templates: list[MessageTemplate]) -> Standing:
+    existing = {(one.stage, one.locale): one for one in templates}
+    found = Standing(entry, [], [], 0)
+    for key, words in entry.words.items():
+        template = existing.get(key)
+        if template is None:
+            found.missing.append(key)
+        elif template.words() == _whole(words):
+            found.same += 1
+        else:
+            found.changed.append(template)
+    return found
+
+
+def _whole(words: dict[str, str]) -> dict[str, str]:
+    """A template with these words has nothing in its other fields."""
+    return dict.fromkeys(WORDS, "") | words
+
+
 def load(entry: Entry, overwrite: bool = False) -> Loaded:
     """Bring one scenario into the database. Words that differ stay, unless `overwrite` is set."""
     done = Loaded()
@@ -62,7 +97,7 @@ def load(entry: Entry, overwrite: bool = False) -> Loaded:
         if template is None:
             MessageTemplate.objects.create(scenario=scenario, stage=stage, locale=locale, **words)
             done.created += 1
-        elif template.words() == dict.fromkeys(WORDS, "") | words:
+        elif template.words() == _whole(words):
             done.unchanged += 1
         elif overwrite:
             for field in WORDS:

@@ -431,6 +431,7 @@ def test_somebody_may_not_work_on_components_of_the_plan():
     search = make.component("Search", "Shop")
     person("marta").groups.remove(roles_all())
     assert any("may not work on all incidents of Payments, Shop" in one for one in told_of("Marta"))
+    assert any("Put them into the group “All components”" in one for one in told_of("Marta"))
     assign_perm("incidents.operate_component", person("marta"), Component.objects.get(name="Checkout"))
     assert any("may not work on all incidents of Shop" in one for one in told_of("Marta"))
     team = Group.objects.create(name="Team")

@@ -9,10 +9,10 @@ from django.urls import reverse
 from django.utils import timezone
 from guardian.shortcuts import assign_perm
 
-from channels.models import Channel, Heartbeat
+from channels.models import Channel, Heartbeat, Recipient
 from incidents import coverage, declaring, roles
-from incidents.admin import glance
-from incidents.models import CommunicationPlan, Incident
+from incidents.admin import first_steps, glance
+from incidents.models import CommunicationPlan, Incident, MessageTemplate
 from tests import make
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("world")]
@@ -198,6 +198,40 @@ def test_the_number_of_queries_does_not_grow(author, approver, django_assert_max
             client.get(reverse("admin:index"))
         counts.append(len(captured))
     assert counts[0] == counts[1]
+
+
+# ── First steps ──
+
+
+def test_an_empty_portal_shows_what_comes_first_and_a_plan_ends_it(approver, django_assert_num_queries):
+    plan = CommunicationPlan.objects.get()
+    make.component()
+    approver.get_all_permissions()  # known for the whole page
+    with django_assert_num_queries(1):
+        steps = {one.name: one.done for one in first_steps.first_steps(approver)}
+    there = {"Components": True, "People and their roles": True, "A channel, tested": True, "Templates": True}
+    assert steps == there | {"Recipients": True, "A communication plan": False, "The coverage check": False}
+    assert "First steps" not in text(approver)
+    plan.delete()
+    MessageTemplate.objects.all().delete()
+    Recipient.objects.all().delete()
+    User.objects.exclude(pk=approver.pk).update(is_staff=False)
+    Channel.objects.update(enabled=False, verified_at=None)
+    html = text(approver)
+    assert "First steps" in html
+    assert "thing to mend in the plans" not in html
+    assert "Primi passi" in make.client(approver).get(reverse("admin:index"), headers={"accept-language": "it"}).text
+    steps = first_steps.first_steps(approver)
+    assert not any(one.done for one in steps[1:])
+    assert [bool(one.url) for one in steps] == [False, False, True, True, True, True, True]  # the others ask for more
+    for one in steps:
+        if one.url:
+            assert page(approver, one.url).status_code == 200
+
+
+def test_who_makes_no_plans_is_not_asked_to(author):
+    CommunicationPlan.objects.all().delete()
+    assert "First steps" not in text(author)
 
 
 # ── Clocks ──

@@ -88,6 +88,17 @@ def test_everybody_reached(client, manager):
     assert 'data-poll="0"' in shown
 
 
+@pytest.mark.parametrize(("language", "said"), [("en", "1 of 1 person<"), ("it", "1 su 1 persona<")])
+def test_one_person_is_one_person(client, manager, language, said):
+    make.recipients(1)
+    update = published(make.channel(), locales=("en",))
+    make.deliver()
+    shown = text(client.get(url(update), headers={"accept-language": language}))
+    assert said.replace("<", "") in shown
+    for wrong in ("1 people", "1 persone"):
+        assert wrong not in shown
+
+
 def test_failures_are_grouped_by_reason_in_words(client, manager, fate):
     people = make.recipients(20)
     for one in people[:3]:

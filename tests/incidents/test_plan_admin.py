@@ -5,7 +5,7 @@ from django.contrib.auth.models import User
 from django.test import Client
 from django.urls import reverse
 
-from incidents import roles
+from incidents import library, roles
 from incidents.models import CommunicationPlan, Component, MessageTemplate, Scenario
 from incidents.rendering import VARIABLES, sample_values
 from tests import make
@@ -41,6 +41,79 @@ def plan_data(**more):
         "approvals-INITIAL_FORMS": 0,
         **more,
     }
+
+
+@pytest.mark.parametrize("there", [0, 1])
+def test_who_is_named_twice_for_a_role_is_said_by_name(client, there):
+    marta = make.incident_manager(first_name="Marta", last_name="Rinaldi")
+    rows = {"roles-TOTAL_FORMS": 2, "roles-INITIAL_FORMS": there}
+    for n in range(2):
+        rows |= {f"roles-{n}-role": "incident_manager", f"roles-{n}-user": marta.pk, f"roles-{n}-order": n}
+    where = url("communicationplan", "add")
+    if there:
+        plan = make.plan(make.channel(), people=[("incident_manager", marta)])
+        rows["roles-0-id"] = plan.roles.get().pk
+        where = url("communicationplan", "change", plan.pk)
+    page = client.post(where, plan_data(channels=[make.channel().pk], **rows))
+    assert page.status_code == 200
+    assert "Marta Rinaldi is named twice as Major incident manager" in page.text
+    assert "already exists" not in page.text
+    rows["roles-0-DELETE" if there else "roles-1-DELETE"] = "on"
+    assert client.post(where, plan_data(channels=[make.channel().pk], **rows)).status_code == 302
+    assert CommunicationPlan.objects.get().roles.get().user == marta
+
+
+@pytest.mark.parametrize(("language", "said"), [("en", "staff and active"), ("it", "staff ed è attivo")])
+def test_the_plan_says_who_can_be_chosen(client, language, said):
+    assert said in client.get(url("communicationplan", "add"), headers={"accept-language": language}).text
+
+
+def test_templates_stand_in_the_order_of_stages(client):
+    make.scenario()
+    stages = list(dict.fromkeys(one.stage for one in listed(client)))
+    assert stages == ["investigating", "identified", "monitoring", "resolved"]
+    stages = list(dict.fromkeys(one.stage for one in listed(client, o="-2")))
+    assert stages == ["resolved", "monitoring", "identified", "investigating"]
+
+
+def listed(client, **query):
+    return client.get(url("messagetemplate", "changelist"), query).context["cl"].result_list
+
+
+def test_ready_made_templates_bring_in_what_is_missing_and_no_more(client):
+    entries = library.entries()
+    for entry in entries:
+        library.load(entry)
+    lost, own = MessageTemplate.objects.order_by("pk")[:2]
+    gone = (lost.scenario, lost.stage, lost.locale)
+    lost.delete()
+    own.subject = "Our own words"
+    own.save()
+    Scenario.objects.get(slug=entries[-1].slug).delete()
+    page = client.get(url("messagetemplate", "ready"))
+    assert "In words of your own" in page.text
+    assert client.get(url("messagetemplate", "ready")).context["some"]
+    client.post(url("messagetemplate", "ready"))
+    assert MessageTemplate.objects.count() == sum(len(entry.words) for entry in entries)
+    assert MessageTemplate.objects.filter(scenario=gone[0], stage=gone[1], locale=gone[2]).exists()
+    own.refresh_from_db()
+    assert own.subject == "Our own words"
+    again = client.get(url("messagetemplate", "ready"), headers={"accept-language": "it"})
+    assert "Modelli pronti" in again.text
+    assert not again.context["some"]
+
+
+def test_the_page_of_ready_made_templates_takes_few_queries(client, django_assert_max_num_queries):
+    with django_assert_max_num_queries(12):
+        client.get(url("messagetemplate", "ready"))
+    assert url("messagetemplate", "ready_button") in client.get(url("messagetemplate", "changelist")).text
+
+
+def test_who_may_not_add_templates_has_no_ready_made_ones():
+    reader = make.client(make.incident_manager())
+    for answer in (reader.get(url("messagetemplate", "ready")), reader.post(url("messagetemplate", "ready"))):
+        assert answer.status_code == 403
+    assert not MessageTemplate.objects.exists()
 
 
 def test_a_plan_is_made_with_boxes(client):

@@ -52,6 +52,13 @@ def test_how_long_it_counts_can_be_set_and_written_down(elena, anna, settings):
     assert Training.objects.get(role="support_lead").valid_until == today(-7)
 
 
+@pytest.mark.parametrize(("language", "said"), [("en", "Empty: after 100 days."), ("it", "Vuoto: dopo 100 giorni.")])
+def test_the_form_says_how_long_it_counts(elena, settings, language, said):
+    settings.TRAINING_VALID_DAYS = 100
+    page = make.client(elena).get(reverse("admin:incidents_training_add"), headers={"accept-language": language})
+    assert said in page.text
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
