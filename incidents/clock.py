@@ -90,7 +90,12 @@ def _kind(incident: Incident) -> str:
 
 
 def _tell(incident: Incident, kind: str, due: datetime, roles: list[Role]) -> None:
-    def words() -> tuple[str, str]:
+    pending = incident.updates.filter(status__in=IncidentUpdate.PENDING, publish_at=None).first()
+    if pending:
+        pending.incident = incident
+    stuck = bool(pending and pending.status == IncidentUpdate.Status.IN_REVIEW and approving.blockers(pending))
+
+    def words(advice: str) -> tuple[str, str]:
         what = {"title": incident.title, "time": moment(due)}
         if kind == Kind.BREACH and incident.published_at is None:
             subject = _("First update overdue: %(title)s") % what
@@ -104,12 +109,41 @@ def _tell(incident: Incident, kind: str, due: datetime, roles: list[Role]) -> No
             subject = (
                 ngettext("Update due in %(n)d min: %(title)s", "Update due in %(n)d min: %(title)s", minutes) % what
             )
-            text = _("Customers are to be told by %(time)s. Nothing new? Say just that: it is one button.") % what
-        return subject, text
+            text = _("Customers are to be told by %(time)s.") % what
+        return subject, f"{text} {advice}"
 
-    people = [one for role in roles for one in holders(incident, role)]
-    path = f"/admin/incidents/incident/{incident.pk}/change/"
-    telling_staff.tell(people, kind, f"{incident.pk}:{telling_staff.about(due)}", words, path, incident)
+    people = list(dict.fromkeys(one for role in roles for one in holders(incident, role)))
+    deciding = [one for one in people if pending and approving.waits_for(pending, one)]
+    about = f"{incident.pk}:{telling_staff.about(due)}"
+    with transaction.atomic():
+        if pending and deciding:
+            path = approving.link(pending)
+            telling_staff.tell_only(deciding, kind, about, lambda: words(_advice_to_decide(stuck)), path, incident)
+        others = [one for one in people if one not in deciding]
+        path = f"/admin/incidents/incident/{incident.pk}/change/"
+        telling_staff.tell(others, kind, about, lambda: words(_advice(incident, pending, stuck)), path, incident)
+
+
+def _advice_to_decide(stuck: bool) -> str:
+    """To those for whose approval an update waits."""
+    if stuck:
+        return _("An update waits for your approval, but cannot be sent as it stands: send it back.")
+    return _("An update waits for your approval.")
+
+
+def _advice(incident: Incident, pending: IncidentUpdate | None, stuck: bool) -> str:
+    """What is to be done so that customers hear in time, by where the next update stands."""
+    if pending is None and incident.published_at:
+        return _("Nothing new? Say just that: it is one button.")
+    if pending is None:
+        return _("Nobody is writing an update: begin one.")
+    if pending.status == IncidentUpdate.Status.APPROVED:
+        return _("An update is approved, and only has to be published.")
+    if pending.status == IncidentUpdate.Status.DRAFT:
+        return _("A draft is there: finish it, and ask for approval.")
+    if stuck:
+        return _("An update waits for approval, but cannot be sent as it stands: it must be changed first.")
+    return _("An update waits for approval by %(names)s.") % {"names": approving.approvers_in_words(pending)}
 
 
 def holders(incident: Incident, role: str) -> list[Any]:

@@ -20,7 +20,7 @@ from incidents.publishing import Reach
 from incidents.runbooks import running
 
 from . import glance, maintenance, preview
-from .compose import FOLDER, approvers_in_words, url
+from .compose import FOLDER, url
 
 if TYPE_CHECKING:
     from .update import IncidentUpdateAdmin
@@ -57,7 +57,7 @@ def _decide(request: HttpRequest, update: IncidentUpdate) -> HttpResponse:
     told = [int(one) for one in request.POST.get("seen_runs", "").split(",") if one.isdecimal() and len(one) < 19]
     update.approve(request.user, comment, seen_hash=seen, typed_count=_typed_count(request), seen_runs=told)
     if update.status == IncidentUpdate.Status.IN_REVIEW:
-        names = approvers_in_words(update)
+        names = approving.approvers_in_words(update)
         messages.success(request, _("Approved by you. It waits for approval by %(names)s too.") % {"names": names})
         return HttpResponseRedirect(url("review", update))
     if decision == "approve":
@@ -274,7 +274,7 @@ def _page(
         "may_publish": update.may("publish", user) and last_needed,
         "can_edit": update.status in IncidentUpdate.PENDING and update.may("write", user),
         "wrote": wrote,
-        "approvers": approvers_in_words(update) if in_review and not counts else "",
+        "approvers": approving.approvers_in_words(update) if in_review and not counts else "",
         "delivery_url": url("delivery", update) if update.status == IncidentUpdate.Status.PUBLISHED else "",
         "comment": comment,
         "typed_count": request.POST.get("typed_count", ""),

@@ -141,6 +141,55 @@ def test_where_nobody_holds_the_role_the_plan_names_somebody(incident, at, peopl
     assert told(Kind.REMINDER) == ["Anna"]
 
 
+def said(kind: str) -> dict[str, tuple[str, str]]:
+    """Text and page of each notice, by the first name of its reader."""
+    rows = StaffNotice.objects.filter(kind=kind).select_related("user")
+    return {one.user.first_name: (one.text, one.url.removeprefix("http://127.0.0.1:8000")) for one in rows}
+
+
+def test_who_is_reminded_while_an_update_waits_for_them_is_led_to_its_approval(incident, at, people):
+    update = incident.updates.get()
+    update.submit(update.author)
+    for minutes in (12, 16):
+        at(minutes)
+        clock.tick()
+    text, page = said(Kind.REMINDER)["Anna"]
+    assert text.endswith("An update waits for your approval.")
+    assert approving.read_link(page.split("/")[2]) == (update.pk, update.content_hash)
+    assert said(Kind.BREACH)["Anna"][0].endswith("An update waits for your approval.")
+    text, page = said(Kind.BREACH)["Marta"]
+    assert text.endswith(f"An update waits for approval by {people['communications_manager'].get_full_name()}.")
+    assert page == f"/admin/incidents/incident/{incident.pk}/change/"
+
+
+def test_a_reminder_speaks_the_language_of_its_reader(incident, at, people):
+    StaffContact.objects.create(user=people["communications_manager"], locale="it")
+    update = incident.updates.get()
+    update.submit(update.author)
+    at(12)
+    clock.tick()
+    assert said(Kind.REMINDER)["Anna"][0].endswith("Un aggiornamento attende la tua approvazione.")
+
+
+def test_a_reminder_says_what_is_to_be_done_by_where_the_next_update_stands(incident, at, people):
+    def reminder() -> str:
+        StaffNotice.objects.all().delete()
+        clock.tick()
+        return said(Kind.REMINDER)["Anna"][0]
+
+    first, anna = incident.updates.get(), people["communications_manager"]
+    at(12)
+    assert reminder().endswith("A draft is there: finish it, and ask for approval.")
+    first.submit(first.author)
+    first.approve(anna, typed_count=first.reach().total)
+    assert reminder().endswith("An update is approved, and only has to be published.")
+    first.withdraw(first.author)
+    assert reminder().endswith("Nobody is writing an update: begin one.")
+    second = make.published(declaring.start_draft(incident, people["incident_manager"]), anna)
+    at((second.next_update_at - T0).total_seconds() / 60 - 1)
+    assert reminder().endswith("Nothing new? Say just that: it is one button.")
+
+
 # ── How staff are told ──────────────────────────────────────────────────────
 
 
