@@ -20,11 +20,12 @@ from channels.providers.base import Addressee, Message
 
 from . import rendering
 from .chat import direct
-from .models import ComponentStatus, Incident, IncidentUpdate, Proposal, StaffContact, StaffNotice
+from .models import ComponentStatus, Decision, Incident, IncidentUpdate, Proposal, StaffContact, StaffNotice
 
 Outcome = StaffNotice.Outcome
 PAUSE = timedelta(seconds=30)  # before what surely was not sent is tried again
 PATIENCE = timedelta(minutes=30)  # a reminder that comes later than this says nothing true
+LONG_PATIENCE = timedelta(days=1)  # what asks about an update is true for as long as that waits
 LOST = timedelta(minutes=2)  # a worker that has been sending for this long is gone
 SLICE = 5  # seconds that a sweep sends for at most
 Words = Callable[[], tuple[str, str]]  # subject and text, in the active language
@@ -106,7 +107,8 @@ def send_waiting() -> None:
     now = timezone.now()
     StaffNotice.objects.filter(outcome=Outcome.SENDING, tried_at__lt=now - LOST).update(outcome=Outcome.WAITING)
     unsent = StaffNotice.objects.filter(outcome=Outcome.WAITING)
-    unsent.filter(created_at__lt=now - PATIENCE).update(outcome=Outcome.FAILED)
+    unsent.filter(created_at__lt=now - PATIENCE, update=None).update(outcome=Outcome.FAILED)
+    unsent.filter(created_at__lt=now - LONG_PATIENCE).update(outcome=Outcome.FAILED)
     end = time.monotonic() + SLICE
     for pk, tried_at in unsent.order_by("pk").values_list("pk", "tried_at")[:500]:
         if time.monotonic() > end:
@@ -120,12 +122,27 @@ def _is_obsolete(one: StaffNotice) -> bool:
     if one.kind in (StaffNotice.Kind.RUNBOOK, StaffNotice.Kind.EVENTS):
         return False
     if one.update:
-        return one.update.status != IncidentUpdate.Status.IN_REVIEW
+        return _is_settled(one, one.update)
     if one.incident is None:
         first, last = one.key.split(":")[1].split("-")
         return not Proposal.objects.open().filter(pk__range=(int(first), int(last))).exists()
     due = one.incident.update_due_at
     return due is None or about(due) not in one.key
+
+
+def _is_settled(one: StaffNotice, update: IncidentUpdate) -> bool:
+    """Whether the words that it asks about were decided, or somebody has asked anew, or changed them, since."""
+    returned = one.kind == StaffNotice.Kind.RETURNED
+    if update.status != (IncidentUpdate.Status.DRAFT if returned else IncidentUpdate.Status.IN_REVIEW):
+        return True
+    step = Decision.Verb.REJECT if returned else Decision.Verb.SUBMIT
+    last = update.decisions.filter(verb=step).order_by("-pk").values_list("pk", flat=True).first()
+    return not one.key.startswith(f"{one.kind}:{of_decision(update, last or 0)}:")
+
+
+def of_decision(update: IncidentUpdate, decision: int) -> str:
+    """A decision about an update in the key of a notice: that its approval was asked for, or that it was sent back."""
+    return f"{update.pk}:{decision}"
 
 
 def of_proposals(keys: Collection[int]) -> str:

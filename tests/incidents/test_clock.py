@@ -368,6 +368,78 @@ def test_nobody_is_asked_again_when_it_is_decided_or_the_plan_says_never(at, peo
     assert told(Kind.ESCALATED) == []
 
 
+def test_who_wrote_it_is_told_once_that_it_was_sent_back_and_why(at, people):
+    make.recipients(2)
+    make.plan(make.channel(), people=list(people.items()))
+    writer = make.incident_manager(first_name="Ciro")
+    StaffContact.objects.create(user=writer, locale="it", phone="+393331234567")
+    update = make.incident(writer).updates.get()
+    for reason in ("Say who is affected.", "Still not."):
+        update.submit(writer)
+        update.reject(people["communications_manager"], reason)
+    rows = list(StaffNotice.objects.filter(kind=Kind.RETURNED).order_by("pk"))
+    assert [(one.user.first_name, one.medium) for one in rows] == [("Ciro", "email"), ("Ciro", "sms")] * 2
+    assert rows[0].subject == "Rimandato indietro: Card payments fail"
+    assert "“Say who is affected.”" in rows[0].text
+    assert rows[0].url.endswith(reverse("admin:incidents_incidentupdate_compose", args=[update.pk]))
+    telling_staff.send_waiting()
+    # The first is overtaken by the second; no channel carries SMS.
+    outcomes = list(StaffNotice.objects.filter(kind=Kind.RETURNED).order_by("pk").values_list("outcome", flat=True))
+    assert outcomes == [Outcome.OBSOLETE, Outcome.OBSOLETE, Outcome.SENT, Outcome.WAITING]
+
+
+def test_when_customers_are_to_hear_soon_the_incident_manager_learns_that_it_was_sent_back(incident, at, people):
+    incident.roles.filter(role="incident_manager").update(user=make.incident_manager(first_name="Dora"))
+    update = incident.updates.get()
+    for minutes in (5, 12):
+        at(minutes)
+        update.submit(update.author)
+        update.reject(people["communications_manager"], "Say who is affected.")
+    assert told(Kind.RETURNED) == ["Marta", "Marta", "Dora"]
+
+
+def test_where_a_promised_time_has_passed_the_author_is_told_and_no_deputy_asked(at, people):
+    make.recipients(2)
+    plan = make.plan(make.channel(), people=list(people.items()), update_minutes=10)
+    deputy = make.communications_manager(first_name="Bruno")
+    PlanRole.objects.create(plan=plan, role="communications_manager", user=deputy, order=1)
+    ApprovalRule.objects.create(plan=plan, role="communications_manager", escalate_minutes=60)
+    update = make.incident(people["incident_manager"]).updates.get()
+    update.submit(update.author)
+    for minutes in (16, 17, 61, 62):
+        at(minutes)
+        clock.tick()
+    assert told(Kind.ESCALATED) == []
+    [notice] = StaffNotice.objects.filter(kind=Kind.STUCK)
+    assert (notice.user, notice.update) == (people["incident_manager"], update)
+    assert notice.text == "The time you promise has passed before anybody approved: set a new one and ask again."
+    assert notice.url.endswith(reverse("admin:incidents_incidentupdate_compose", args=[update.pk]) + "?edit=1")
+    update.edit(update.author, update.version, next_update_at=T0 + timedelta(hours=3))
+    update.submit(update.author)
+    at(62 + 61)
+    clock.tick()
+    assert told(Kind.ESCALATED) == ["Bruno"]
+
+
+def test_a_request_that_a_newer_one_replaced_is_not_sent_when_the_channel_comes_back(at, people):
+    make.recipients(2)
+    mail = make.channel()
+    make.plan(mail, people=list(people.items()))
+    Channel.objects.update(enabled=False)
+    update = make.incident(people["incident_manager"]).updates.get()
+    update.submit(update.author)
+    telling_staff.send_waiting()
+    update.edit(update.author, update.version, {"en": {"impact": "Other customers see an error, and are not charged."}})
+    update.submit(update.author)
+    at(45)  # it still waits
+    telling_staff.send_waiting()
+    Channel.objects.update(enabled=True)
+    at(46)
+    telling_staff.send_waiting()
+    rows = StaffNotice.objects.filter(kind=Kind.APPROVAL).order_by("pk")
+    assert [one.outcome for one in rows] == [Outcome.OBSOLETE, Outcome.SENT]
+
+
 def test_asked_again_after_an_edit_everybody_is_told_again(at, people):
     make.recipients(2)
     make.plan(make.channel(), people=list(people.items()))
