@@ -18,9 +18,10 @@ from channels import delivery, queue
 from channels.models import Channel, Medium
 from channels.providers.base import Addressee, Message
 
-from . import rendering
+from . import approving, rendering
 from .chat import direct
 from .models import ComponentStatus, Decision, Incident, IncidentUpdate, Proposal, StaffContact, StaffNotice
+from .models.decision import name_of
 
 Outcome = StaffNotice.Outcome
 PAUSE = timedelta(seconds=30)  # before what surely was not sent is tried again
@@ -199,3 +200,39 @@ def _parts(one: StaffNotice, form: str) -> dict[str, str]:
             "colour": rendering.STATE_COLOURS[ComponentStatus.DEGRADED],
         }
         return parts | {"html": render_to_string("messages/staff.html", context)}
+
+
+# ── Who could not be told ───────────────────────────────────────────────────
+
+
+def untold(update: IncidentUpdate) -> list[tuple[str, str]]:
+    """Who was to be told that their approval is asked for, and could not be yet: the name, and why."""
+    if update.status != IncidentUpdate.Status.IN_REVIEW:
+        return []
+    last = update.decisions.filter(verb=Decision.Verb.SUBMIT).order_by("-pk").values_list("pk", flat=True).first()
+    rows = StaffNotice.objects.filter(update=update, kind__in=StaffNotice.ASKING, user__isnull=False)
+    rows = rows.filter(key__contains=f":{of_decision(update, last or 0)}:").select_related("user").order_by("pk")
+    approved = {one.by_id for one in approving.approvals(update)}
+    # Whoever was asked first and has no notice has no way to be told.
+    asked: dict[Any, list[StaffNotice]] = {one: [] for one in approving.approvers(update)[: approving.missing(update)]}
+    for row in rows:
+        if row.user_id not in approved:
+            asked.setdefault(row.user, []).append(row)
+    found = [(name_of(person), _why_untold(notices)) for person, notices in asked.items()]
+    return [(name, why) for name, why in found if why]
+
+
+def _why_untold(notices: list[StaffNotice]) -> str:
+    """Why none of these reached its reader; "" where one did, or is on its way."""
+    reasons = []
+    for one in notices:
+        waits = one.outcome == Outcome.WAITING
+        if waits and one.medium != StaffNotice.DIRECT and _way(one)[0] is None:
+            reasons.append(_("No channel that is on carries this."))
+        elif waits and one.tried_at is None and one.created_at < timezone.now() - LOST:
+            reasons.append(_("It has not been sent yet: does the worker run?"))
+        elif one.outcome in (Outcome.FAILED, Outcome.UNKNOWN) or (waits and one.tried_at):
+            reasons.append(one.detail or one.get_outcome_display())
+        else:
+            return ""
+    return " ".join(dict.fromkeys(reasons)) or _("No email, phone or Slack account is known.")

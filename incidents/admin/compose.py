@@ -15,7 +15,7 @@ from django.utils.translation import gettext_lazy
 
 from channels.models import Channel
 from commsportal import zones
-from incidents import approving, declaring, rendering
+from incidents import approving, declaring, rendering, telling_staff
 from incidents.checker import Finding, check
 from incidents.errors import Problem, Refused, WrongState
 from incidents.forms import ComposeForm, PictureForm
@@ -117,7 +117,9 @@ def _act(
             messages.success(request, _("These are the words of approved templates: no second person is needed."))
         if update.status == IncidentUpdate.Status.IN_REVIEW:
             names = approving.approvers_in_words(update)
-            messages.success(request, _("Waiting for approval by %(names)s.") % {"names": names})
+            # The page says who could not be told, and why.
+            level = messages.WARNING if telling_staff.untold(update) else messages.SUCCESS
+            messages.add_message(request, level, _("Waiting for approval by %(names)s.") % {"names": names})
         return HttpResponseRedirect(url("review", update))
     if _wants_json(request):
         return _saved(update)

@@ -11,7 +11,7 @@ from django.utils.translation import gettext as _
 
 from channels.models import Channel, Dispatch, Medium
 from channels.providers.base import Capabilities
-from incidents import approving, publishing, rendering
+from incidents import approving, publishing, rendering, telling_staff
 from incidents.checker import check
 from incidents.errors import Problem, Refused
 from incidents.models import Component, ComponentStatus, Decision, IncidentUpdate
@@ -225,6 +225,7 @@ def _page(
     last_needed = not in_review or approving.missing(update) <= 1
     comment = request.POST.get("comment", "")
     uncommented = isinstance(error, Refused) and request.POST.get("decision") == "reject" and not comment.strip()
+    findings = check(update) if in_review or approved else []
     page = {
         **admin.admin_site.each_context(request),
         "title": _("Review: %(incident)s") % {"incident": update.incident},
@@ -249,7 +250,9 @@ def _page(
         "decisions": decisions,
         "written_by": _written_by(update, decisions),
         "submitted": _last(decisions, Decision.Verb.SUBMIT),
-        "findings": check(update) if in_review or approved else [],
+        "blocking": [one for one in findings if one.blocks],
+        "findings": [one for one in findings if not one.blocks],
+        "untold": telling_staff.untold(update) if in_review else [],
         "in_review": in_review,
         "approved": approved,
         "can_decide": in_review and counts,
