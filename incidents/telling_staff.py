@@ -122,6 +122,8 @@ def _is_obsolete(one: StaffNotice) -> bool:
     """Whether it would ask for what is decided already, or warn of a promise that was kept meanwhile."""
     if one.kind in (StaffNotice.Kind.RUNBOOK, StaffNotice.Kind.EVENTS):
         return False
+    if one.kind == StaffNotice.Kind.DECLARED:
+        return bool(one.incident and one.incident.is_over)
     if one.update:
         return _is_settled(one, one.update)
     if one.incident is None:

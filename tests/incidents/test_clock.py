@@ -51,6 +51,34 @@ def told(kind: str) -> list[str]:
     return [one.user.first_name if one.user else one.channel.name for one in rows.select_related("user", "channel")]
 
 
+# ── Declared ────────────────────────────────────────────────────────────────
+
+
+def test_whom_the_plan_gives_a_role_is_told_once_that_an_incident_was_declared(at):
+    marta, anna = make.incident_manager(first_name="Marta"), make.communications_manager(first_name="Anna")
+    paolo, deputy = make.user("Support leads", first_name="Paolo"), make.user("Support leads", first_name="Bruno")
+    StaffContact.objects.create(user=paolo, locale="it")
+    people = [("incident_manager", marta), ("communications_manager", anna), ("support_lead", paolo)]
+    plan = make.plan(make.channel(), people=people, first_update_minutes=15)
+    PlanRole.objects.create(plan=plan, role="support_lead", user=deputy, order=1)
+    incident = make.incident(marta, make.component("Checkout"), title="Cards fail")
+    assert sorted(told(Kind.DECLARED)) == ["Anna", "Paolo"]
+    text, page = said(Kind.DECLARED)["Anna"]
+    name = marta.get_full_name()
+    assert text.startswith(f"{name} declared an incident: SEV 2 · major. ")
+    assert "Affected: Checkout (partial outage). Your role: Communications manager. Customers are to be told by" in text
+    assert page == reverse("admin:incidents_incident_change", args=[incident.pk])
+    assert StaffNotice.objects.get(user=paolo).subject == "Incidente dichiarato: Cards fail"
+    telling_staff.send_waiting()
+    assert set(StaffNotice.objects.values_list("outcome", flat=True)) == {Outcome.SENT}
+
+
+def test_nobody_is_told_any_more_of_an_incident_that_was_declared_by_mistake(incident, people):
+    incident.dismiss(people["incident_manager"], "A false alarm.")
+    telling_staff.send_waiting()
+    assert StaffNotice.objects.get(kind=Kind.DECLARED).outcome == Outcome.OBSOLETE
+
+
 # ── The first update ────────────────────────────────────────────────────────
 
 
@@ -216,7 +244,7 @@ def test_a_notice_is_sent_once_and_says_where_to_go(incident, at, settings):
     assert notice.outcome == Outcome.SENT
     tasks.tell_staff(notice.pk)
     letters = [path.read_text() for path in (settings.DATA_DIR / "outbox").glob("*.json")]
-    [mail] = [one for one in letters if notice.user.email in one]
+    [mail] = [one for one in letters if notice.user.email in one and notice.subject in one]
     assert f"/admin/incidents/incident/{incident.pk}/change/" in mail
     assert "for staff only" in mail
 
@@ -241,7 +269,7 @@ def test_what_was_done_meanwhile_is_not_asked_for_any_more(incident, at, people)
     update.submit(update.author)
     make_again(update, people)
     telling_staff.send_waiting()
-    kinds = dict(StaffNotice.objects.values_list("kind", "outcome"))
+    kinds = dict(StaffNotice.objects.exclude(kind=Kind.DECLARED).values_list("kind", "outcome"))
     assert kinds == {Kind.REMINDER: Outcome.OBSOLETE, Kind.APPROVAL: Outcome.OBSOLETE}
 
 

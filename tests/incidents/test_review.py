@@ -119,7 +119,7 @@ def test_where_a_promised_time_has_passed_it_says_so_and_offers_no_approval(auth
     update = IncidentUpdate.objects.get(pk=update.pk)
     time_machine.move_to(update.next_update_at + timedelta(minutes=1), tick=False)
     html = make.client(paolo).get(url(update)).content.decode()
-    assert "Nobody can approve this before it is changed" in html
+    assert "Nobody can approve this until it is put right" in html
     assert "is promised for" in html
     assert "Choose a time ahead." in html
     assert 'value="approve"' not in html
@@ -137,7 +137,7 @@ def test_what_is_approved_but_cannot_be_sent_any_more_offers_no_sending(paolo, u
     assert "Send now" in make.client(paolo).get(url(update)).content.decode()
     time_machine.move_to(update.next_update_at + timedelta(minutes=1), tick=False)
     html = make.client(paolo).get(url(update)).content.decode()
-    assert "This cannot be sent before it is changed" in html
+    assert "This cannot be sent until it is put right" in html
     assert "Send now" not in html
 
 
