@@ -5,10 +5,12 @@ from typing import Any
 from django.contrib.auth import get_user_model
 from django.core import signing
 from django.db.models import Q
+from django.utils.text import get_text_list
 from django.utils.translation import gettext as _
 
 from channels import links
 
+from .checker.finding import Finding
 from .errors import NotAllowed, WrongState
 from .models import Decision, IncidentUpdate, Role
 from .models.component import OPERATE
@@ -77,6 +79,20 @@ def counts(update: IncidentUpdate, person: Any) -> bool:
     return person.pk not in {one.by_id for one in approvals(update)}
 
 
+def waits_for(update: IncidentUpdate, person: Any) -> bool:
+    """Whether it waits for approval, and this person's would count."""
+    if update.status != IncidentUpdate.Status.IN_REVIEW or not update.may("approve", person):
+        return False
+    return person.pk not in update.writers() and counts(update, person)
+
+
+def blockers(update: IncidentUpdate) -> list[Finding]:
+    """Why nobody can approve or publish it as it stands, which may begin by itself: a time in it has passed, say."""
+    from .checker import check
+
+    return [finding for finding in check(update) if finding.blocks]
+
+
 def in_words(update: IncidentUpdate) -> str:
     """What the plan asks for, where it is more than one approval of anybody: “2 approvals: Communications manager”."""
     wanted = policy(update)
@@ -106,6 +122,19 @@ def approvers(update: IncidentUpdate, most: int = 4, least: int | None = None) -
     everywhere = Q(pk__in=people.with_perm(OPERATE, backend=backend).values("pk"))
     others = able.filter(everywhere, is_superuser=False).exclude(pk__in=[one.pk for one in found])
     return [*found, *others.order_by("pk")[:most]][:most]
+
+
+def approvers_in_words(update: IncidentUpdate) -> str:
+    """“Paolo Neri or Giulia Rossi”; “and” where each of them is needed."""
+    names = [name_of(person) for person in approvers(update)]
+    if not names:
+        # Where the plan asks for a role that nobody else holds, there is nobody to wait for.
+        return _("nobody") if policy(update)["role"] else _("somebody who may approve")
+    if len(names) == 1:
+        return names[0]
+    if missing(update) >= len(names):
+        return get_text_list(names, _("and"))
+    return _("%(first)s or %(last)s") % {"first": ", ".join(names[:-1]), "last": names[-1]}
 
 
 def _of_the_incident(update: IncidentUpdate) -> list[int]:

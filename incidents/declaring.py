@@ -52,6 +52,7 @@ def declare(
 
     Raises NotAllowed. Nothing is public until the draft is approved and published.
     """
+    from . import telling_declared
     from .runbooks import running  # which write drafts through this module
 
     check_may_declare(by, components)
@@ -70,6 +71,7 @@ def declare(
         fill_roles(incident)
         Decision.objects.create(incident=incident, by=by, verb=Decision.Verb.DECLARE)
         start_draft(incident, by, Stage.INVESTIGATING, {str(c.pk): state for c, state in components.items()})
+        telling_declared.tell(incident, components)
         running.trigger(incident, Runbook.Trigger.OPENED, by, "")
     return incident
 

@@ -18,13 +18,15 @@ from channels import delivery, queue
 from channels.models import Channel, Medium
 from channels.providers.base import Addressee, Message
 
-from . import rendering
+from . import approving, rendering
 from .chat import direct
-from .models import ComponentStatus, Incident, IncidentUpdate, Proposal, StaffContact, StaffNotice
+from .models import ComponentStatus, Decision, Incident, IncidentUpdate, Proposal, StaffContact, StaffNotice
+from .models.decision import name_of
 
 Outcome = StaffNotice.Outcome
 PAUSE = timedelta(seconds=30)  # before what surely was not sent is tried again
 PATIENCE = timedelta(minutes=30)  # a reminder that comes later than this says nothing true
+LONG_PATIENCE = timedelta(days=1)  # what asks about an update is true for as long as that waits
 LOST = timedelta(minutes=2)  # a worker that has been sending for this long is gone
 SLICE = 5  # seconds that a sweep sends for at most
 Words = Callable[[], tuple[str, str]]  # subject and text, in the active language
@@ -106,7 +108,8 @@ def send_waiting() -> None:
     now = timezone.now()
     StaffNotice.objects.filter(outcome=Outcome.SENDING, tried_at__lt=now - LOST).update(outcome=Outcome.WAITING)
     unsent = StaffNotice.objects.filter(outcome=Outcome.WAITING)
-    unsent.filter(created_at__lt=now - PATIENCE).update(outcome=Outcome.FAILED)
+    unsent.filter(created_at__lt=now - PATIENCE, update=None).update(outcome=Outcome.FAILED)
+    unsent.filter(created_at__lt=now - LONG_PATIENCE).update(outcome=Outcome.FAILED)
     end = time.monotonic() + SLICE
     for pk, tried_at in unsent.order_by("pk").values_list("pk", "tried_at")[:500]:
         if time.monotonic() > end:
@@ -119,13 +122,30 @@ def _is_obsolete(one: StaffNotice) -> bool:
     """Whether it would ask for what is decided already, or warn of a promise that was kept meanwhile."""
     if one.kind in (StaffNotice.Kind.RUNBOOK, StaffNotice.Kind.EVENTS):
         return False
+    if one.kind == StaffNotice.Kind.DECLARED:
+        return bool(one.incident and one.incident.is_over)
     if one.update:
-        return one.update.status != IncidentUpdate.Status.IN_REVIEW
+        return _is_settled(one, one.update)
     if one.incident is None:
         first, last = one.key.split(":")[1].split("-")
         return not Proposal.objects.open().filter(pk__range=(int(first), int(last))).exists()
     due = one.incident.update_due_at
     return due is None or about(due) not in one.key
+
+
+def _is_settled(one: StaffNotice, update: IncidentUpdate) -> bool:
+    """Whether the words that it asks about were decided, or somebody has asked anew, or changed them, since."""
+    returned = one.kind == StaffNotice.Kind.RETURNED
+    if update.status != (IncidentUpdate.Status.DRAFT if returned else IncidentUpdate.Status.IN_REVIEW):
+        return True
+    step = Decision.Verb.REJECT if returned else Decision.Verb.SUBMIT
+    last = update.decisions.filter(verb=step).order_by("-pk").values_list("pk", flat=True).first()
+    return not one.key.startswith(f"{one.kind}:{of_decision(update, last or 0)}:")
+
+
+def of_decision(update: IncidentUpdate, decision: int) -> str:
+    """A decision about an update in the key of a notice: that its approval was asked for, or that it was sent back."""
+    return f"{update.pk}:{decision}"
 
 
 def of_proposals(keys: Collection[int]) -> str:
@@ -182,3 +202,39 @@ def _parts(one: StaffNotice, form: str) -> dict[str, str]:
             "colour": rendering.STATE_COLOURS[ComponentStatus.DEGRADED],
         }
         return parts | {"html": render_to_string("messages/staff.html", context)}
+
+
+# ── Who could not be told ───────────────────────────────────────────────────
+
+
+def untold(update: IncidentUpdate) -> list[tuple[str, str]]:
+    """Who was to be told that their approval is asked for, and could not be yet: the name, and why."""
+    if update.status != IncidentUpdate.Status.IN_REVIEW:
+        return []
+    last = update.decisions.filter(verb=Decision.Verb.SUBMIT).order_by("-pk").values_list("pk", flat=True).first()
+    rows = StaffNotice.objects.filter(update=update, kind__in=StaffNotice.ASKING, user__isnull=False)
+    rows = rows.filter(key__contains=f":{of_decision(update, last or 0)}:").select_related("user").order_by("pk")
+    approved = {one.by_id for one in approving.approvals(update)}
+    # Whoever was asked first and has no notice has no way to be told.
+    asked: dict[Any, list[StaffNotice]] = {one: [] for one in approving.approvers(update)[: approving.missing(update)]}
+    for row in rows:
+        if row.user_id not in approved:
+            asked.setdefault(row.user, []).append(row)
+    found = [(name_of(person), _why_untold(notices)) for person, notices in asked.items()]
+    return [(name, why) for name, why in found if why]
+
+
+def _why_untold(notices: list[StaffNotice]) -> str:
+    """Why none of these reached its reader; "" where one did, or is on its way."""
+    reasons = []
+    for one in notices:
+        waits = one.outcome == Outcome.WAITING
+        if waits and one.medium != StaffNotice.DIRECT and _way(one)[0] is None:
+            reasons.append(_("No channel that is on carries this."))
+        elif waits and one.tried_at is None and one.created_at < timezone.now() - LOST:
+            reasons.append(_("It has not been sent yet: does the worker run?"))
+        elif one.outcome in (Outcome.FAILED, Outcome.UNKNOWN) or (waits and one.tried_at):
+            reasons.append(one.detail or one.get_outcome_display())
+        else:
+            return ""
+    return " ".join(dict.fromkeys(reasons)) or _("No email, phone or Slack account is known.")

@@ -10,13 +10,12 @@ from django.shortcuts import render
 from django.template.loader import render_to_string
 from django.urls import reverse
 from django.utils import timezone
-from django.utils.text import get_text_list
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from channels.models import Channel
 from commsportal import zones
-from incidents import approving, declaring, rendering
+from incidents import approving, declaring, rendering, telling_staff
 from incidents.checker import Finding, check
 from incidents.errors import Problem, Refused, WrongState
 from incidents.forms import ComposeForm, PictureForm
@@ -117,8 +116,10 @@ def _act(
         if update.status == IncidentUpdate.Status.APPROVED:
             messages.success(request, _("These are the words of approved templates: no second person is needed."))
         if update.status == IncidentUpdate.Status.IN_REVIEW:
-            names = approvers_in_words(update)
-            messages.success(request, _("Waiting for approval by %(names)s.") % {"names": names})
+            names = approving.approvers_in_words(update)
+            # The page says who could not be told, and why.
+            level = messages.WARNING if telling_staff.untold(update) else messages.SUCCESS
+            messages.add_message(request, level, _("Waiting for approval by %(names)s.") % {"names": names})
         return HttpResponseRedirect(url("review", update))
     if _wants_json(request):
         return _saved(update)
@@ -326,19 +327,3 @@ def _pristine(form: ComposeForm) -> bool:
         if rendition.words() != rendering.draft_words(twin, rendition.locale)[0]:
             return False
     return True
-
-
-# ── Who may approve ─────────────────────────────────────────────────────────
-
-
-def approvers_in_words(update: IncidentUpdate) -> str:
-    """“Paolo Neri or Giulia Rossi”; “and” where each of them is needed."""
-    names = [glance.name(person) for person in approving.approvers(update)]
-    if not names:
-        # Where the plan asks for a role that nobody else holds, there is nobody to wait for.
-        return _("nobody") if approving.policy(update)["role"] else _("somebody who may approve")
-    if len(names) == 1:
-        return names[0]
-    if approving.missing(update) >= len(names):
-        return get_text_list(names, _("and"))
-    return _("%(first)s or %(last)s") % {"first": ", ".join(names[:-1]), "last": names[-1]}

@@ -19,7 +19,7 @@ from django.utils.translation import gettext_lazy, ngettext
 from channels.models import Dispatch
 from channels.progress import Progress, progress_of
 from commsportal.admin import ReadOnlyAdmin
-from incidents import declaring, linking, rendering
+from incidents import declaring, linking, rendering, telling_staff
 from incidents.errors import Problem, Refused
 from incidents.handing_over import candidates, hand_over
 from incidents.models import (
@@ -194,6 +194,7 @@ class IncidentAdmin(ReadOnlyAdmin):
             "promise": glance.promise(incident, incident.told_at),
             "worst": glance.worst_state(incident),
             "standing": glance.standing(incident, pending, request.user, operates),
+            "untold": telling_staff.untold(pending) if pending else [],
             "held": [] if incident.is_over else glance.held(updates),
             **maintenance.summary(incident, updates),
             "may_move": incident.maintenance

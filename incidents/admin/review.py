@@ -11,7 +11,7 @@ from django.utils.translation import gettext as _
 
 from channels.models import Channel, Dispatch, Medium
 from channels.providers.base import Capabilities
-from incidents import approving, publishing, rendering
+from incidents import approving, publishing, rendering, telling_staff
 from incidents.checker import check
 from incidents.errors import Problem, Refused
 from incidents.models import Component, ComponentStatus, Decision, IncidentUpdate
@@ -20,7 +20,7 @@ from incidents.publishing import Reach
 from incidents.runbooks import running
 
 from . import glance, maintenance, preview
-from .compose import FOLDER, approvers_in_words, url
+from .compose import FOLDER, url
 
 if TYPE_CHECKING:
     from .update import IncidentUpdateAdmin
@@ -57,7 +57,7 @@ def _decide(request: HttpRequest, update: IncidentUpdate) -> HttpResponse:
     told = [int(one) for one in request.POST.get("seen_runs", "").split(",") if one.isdecimal() and len(one) < 19]
     update.approve(request.user, comment, seen_hash=seen, typed_count=_typed_count(request), seen_runs=told)
     if update.status == IncidentUpdate.Status.IN_REVIEW:
-        names = approvers_in_words(update)
+        names = approving.approvers_in_words(update)
         messages.success(request, _("Approved by you. It waits for approval by %(names)s too.") % {"names": names})
         return HttpResponseRedirect(url("review", update))
     if decision == "approve":
@@ -225,6 +225,7 @@ def _page(
     last_needed = not in_review or approving.missing(update) <= 1
     comment = request.POST.get("comment", "")
     uncommented = isinstance(error, Refused) and request.POST.get("decision") == "reject" and not comment.strip()
+    findings = check(update) if in_review or approved else []
     page = {
         **admin.admin_site.each_context(request),
         "title": _("Review: %(incident)s") % {"incident": update.incident},
@@ -249,7 +250,9 @@ def _page(
         "decisions": decisions,
         "written_by": _written_by(update, decisions),
         "submitted": _last(decisions, Decision.Verb.SUBMIT),
-        "findings": check(update) if in_review or approved else [],
+        "blocking": [one for one in findings if one.blocks],
+        "findings": [one for one in findings if not one.blocks],
+        "untold": telling_staff.untold(update) if in_review else [],
         "in_review": in_review,
         "approved": approved,
         "can_decide": in_review and counts,
@@ -274,7 +277,7 @@ def _page(
         "may_publish": update.may("publish", user) and last_needed,
         "can_edit": update.status in IncidentUpdate.PENDING and update.may("write", user),
         "wrote": wrote,
-        "approvers": approvers_in_words(update) if in_review and not counts else "",
+        "approvers": approving.approvers_in_words(update) if in_review and not counts else "",
         "delivery_url": url("delivery", update) if update.status == IncidentUpdate.Status.PUBLISHED else "",
         "comment": comment,
         "typed_count": request.POST.get("typed_count", ""),

@@ -41,7 +41,7 @@ def tell(notice: StaffNotice) -> tuple[str, str]:
     workspace = account.workspace
     if not workspace.usable:
         return StaffNotice.Outcome.WAITING, workspace.problem or _("Slack asked for patience.")
-    update = notice.update
+    update = notice.update if notice.kind in StaffNotice.ASKING else None
     if update and not update.may("approve", notice.user):  # the words are for those alone who may decide
         return StaffNotice.Outcome.FAILED, _("This person may not approve it any more.")
     with translation.override(notice.locale):
@@ -70,7 +70,7 @@ def tell(notice: StaffNotice) -> tuple[str, str]:
 
 
 def telling(notice: StaffNotice) -> dict[str, Any]:
-    """A reminder, or that a promise broke."""
+    """What is told with a link alone: a reminder, that a promise broke, that words were sent back."""
     where = blocks.buttons(blocks.button(clicks.OPEN, _("Open"), url=notice.url))
     shown = [blocks.header(notice.subject), *blocks.exact(notice.text), where]
     return blocks.message(shown, blocks.safe(notice.subject))

@@ -1,5 +1,5 @@
-"""What the portal tells staff: that their approval is asked for, that a promise is about to break or did, and what
-monitoring proposes.
+"""What the portal tells staff: that their approval is asked for, what became of their words, that a promise is about to
+break or did, and what monitoring proposes.
 """
 
 from typing import Any
@@ -57,14 +57,18 @@ class StaffNotice(models.Model):
     """
 
     class Kind(models.TextChoices):
+        DECLARED = "declared", _("An incident was declared")
         APPROVAL = "approval", _("Approval is asked for")
         ESCALATED = "escalated", _("Approval is late: deputies are asked")
+        RETURNED = "returned", _("An update was sent back")
+        STUCK = "stuck", _("An update that waits cannot be sent as it stands")
         REMINDER = "reminder", _("A promise is about to break")
         BREACH = "breach", _("A promise is broken")
         RUNBOOK = "runbook", _("A runbook tells something")
         PROPOSAL = "proposal", _("Monitoring proposes an incident")
         EVENTS = "events", _("Events for another system are paused")
 
+    ASKING = (Kind.APPROVAL, Kind.ESCALATED)  # of who is to approve
     DIRECT = "direct"  # a direct message in Slack: no medium of customers
     MEDIA = (*Medium.choices, (DIRECT, _("Slack, to the person")))
 

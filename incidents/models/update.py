@@ -416,6 +416,8 @@ class IncidentUpdate(models.Model):
 
     def reject(self, by: Any, comment: str, seen_hash: str | None = None) -> "IncidentUpdate":
         """Send it back to its author with a reason. Raises NotAllowed, WrongState, Refused (no reason)."""
+        from incidents import clock
+
         with transaction.atomic():
             me = self._locked()
             me._check_may("approve", by)
@@ -427,6 +429,7 @@ class IncidentUpdate(models.Model):
             me._to_draft()
             me.save()
             me._record(by, Decision.Verb.REJECT, comment, rejected)
+            clock.send_back(me)
             return self._saved()
 
     def publish(self, by: Any) -> "IncidentUpdate":

@@ -57,17 +57,24 @@ def check_text(value: str) -> None:
         raise ValidationError(found)
 
 
-def filled(text: str, incident: Incident) -> str:
+def filled(text: str, incident: Incident, to_staff: bool = False) -> str:
+    """With the values put in. `to_staff`: whoever reads it may open the portal, where customers see nothing yet."""
     names = [one.component.name for one in incident.incident_components.select_related("component")]
+    hidden = to_staff and not incident.published_at
     values = {
         "organisation": settings.PORTAL_NAME,
         "title": incident.title,
         "components": get_text_list(names, _("and")),
         "severity": str(incident.get_severity_display()),
         "stage": str(incident.get_stage_display()),
-        "status_url": rendering.status_url(incident),
+        "status_url": _staff_page(incident) if hidden else rendering.status_url(incident),
     }
     return rendering.fill(text, values)
+
+
+def _staff_page(incident: Incident) -> str:
+    """Where staff read of what customers do not see yet."""
+    return f"{settings.PORTAL_URL}/admin/incidents/incident/{incident.pk}/change/"
 
 
 def text_field(label: Any, most: int = 500) -> forms.CharField:
@@ -293,7 +300,7 @@ class Chat(Kind):
 
 def _tell(run: RunbookRun, log: RunbookStepRun, whom: list[Any], text: str) -> None:
     def words() -> tuple[str, str]:
-        return f"{run.incident.title}: {run}", filled(text, run.incident)
+        return f"{run.incident.title}: {run}", filled(text, run.incident, to_staff=True)
 
     path = f"/admin/incidents/runbookrun/{run.pk}/change/"
     telling_staff.tell_only(whom, StaffNotice.Kind.RUNBOOK, f"{run.pk}:{log.index}", words, path, run.incident)

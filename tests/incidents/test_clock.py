@@ -51,6 +51,34 @@ def told(kind: str) -> list[str]:
     return [one.user.first_name if one.user else one.channel.name for one in rows.select_related("user", "channel")]
 
 
+# ── Declared ────────────────────────────────────────────────────────────────
+
+
+def test_whom_the_plan_gives_a_role_is_told_once_that_an_incident_was_declared(at):
+    marta, anna = make.incident_manager(first_name="Marta"), make.communications_manager(first_name="Anna")
+    paolo, deputy = make.user("Support leads", first_name="Paolo"), make.user("Support leads", first_name="Bruno")
+    StaffContact.objects.create(user=paolo, locale="it")
+    people = [("incident_manager", marta), ("communications_manager", anna), ("support_lead", paolo)]
+    plan = make.plan(make.channel(), people=people, first_update_minutes=15)
+    PlanRole.objects.create(plan=plan, role="support_lead", user=deputy, order=1)
+    incident = make.incident(marta, make.component("Checkout"), title="Cards fail")
+    assert sorted(told(Kind.DECLARED)) == ["Anna", "Paolo"]
+    text, page = said(Kind.DECLARED)["Anna"]
+    name = marta.get_full_name()
+    assert text.startswith(f"{name} declared an incident: SEV 2 · major. ")
+    assert "Affected: Checkout (partial outage). Your role: Communications manager. Customers are to be told by" in text
+    assert page == reverse("admin:incidents_incident_change", args=[incident.pk])
+    assert StaffNotice.objects.get(user=paolo).subject == "Incidente dichiarato: Cards fail"
+    telling_staff.send_waiting()
+    assert set(StaffNotice.objects.values_list("outcome", flat=True)) == {Outcome.SENT}
+
+
+def test_nobody_is_told_any_more_of_an_incident_that_was_declared_by_mistake(incident, people):
+    incident.dismiss(people["incident_manager"], "A false alarm.")
+    telling_staff.send_waiting()
+    assert StaffNotice.objects.get(kind=Kind.DECLARED).outcome == Outcome.OBSOLETE
+
+
 # ── The first update ────────────────────────────────────────────────────────
 
 
@@ -141,6 +169,55 @@ def test_where_nobody_holds_the_role_the_plan_names_somebody(incident, at, peopl
     assert told(Kind.REMINDER) == ["Anna"]
 
 
+def said(kind: str) -> dict[str, tuple[str, str]]:
+    """Text and page of each notice, by the first name of its reader."""
+    rows = StaffNotice.objects.filter(kind=kind).select_related("user")
+    return {one.user.first_name: (one.text, one.url.removeprefix("http://127.0.0.1:8000")) for one in rows}
+
+
+def test_who_is_reminded_while_an_update_waits_for_them_is_led_to_its_approval(incident, at, people):
+    update = incident.updates.get()
+    update.submit(update.author)
+    for minutes in (12, 16):
+        at(minutes)
+        clock.tick()
+    text, page = said(Kind.REMINDER)["Anna"]
+    assert text.endswith("An update waits for your approval.")
+    assert approving.read_link(page.split("/")[2]) == (update.pk, update.content_hash)
+    assert said(Kind.BREACH)["Anna"][0].endswith("An update waits for your approval.")
+    text, page = said(Kind.BREACH)["Marta"]
+    assert text.endswith(f"An update waits for approval by {people['communications_manager'].get_full_name()}.")
+    assert page == f"/admin/incidents/incident/{incident.pk}/change/"
+
+
+def test_a_reminder_speaks_the_language_of_its_reader(incident, at, people):
+    StaffContact.objects.create(user=people["communications_manager"], locale="it")
+    update = incident.updates.get()
+    update.submit(update.author)
+    at(12)
+    clock.tick()
+    assert said(Kind.REMINDER)["Anna"][0].endswith("Un aggiornamento attende la tua approvazione.")
+
+
+def test_a_reminder_says_what_is_to_be_done_by_where_the_next_update_stands(incident, at, people):
+    def reminder() -> str:
+        StaffNotice.objects.all().delete()
+        clock.tick()
+        return said(Kind.REMINDER)["Anna"][0]
+
+    first, anna = incident.updates.get(), people["communications_manager"]
+    at(12)
+    assert reminder().endswith("A draft is there: finish it, and ask for approval.")
+    first.submit(first.author)
+    first.approve(anna, typed_count=first.reach().total)
+    assert reminder().endswith("An update is approved, and only has to be published.")
+    first.withdraw(first.author)
+    assert reminder().endswith("Nobody is writing an update: begin one.")
+    second = make.published(declaring.start_draft(incident, people["incident_manager"]), anna)
+    at((second.next_update_at - T0).total_seconds() / 60 - 1)
+    assert reminder().endswith("Nothing new? Say just that: it is one button.")
+
+
 # ── How staff are told ──────────────────────────────────────────────────────
 
 
@@ -167,7 +244,7 @@ def test_a_notice_is_sent_once_and_says_where_to_go(incident, at, settings):
     assert notice.outcome == Outcome.SENT
     tasks.tell_staff(notice.pk)
     letters = [path.read_text() for path in (settings.DATA_DIR / "outbox").glob("*.json")]
-    [mail] = [one for one in letters if notice.user.email in one]
+    [mail] = [one for one in letters if notice.user.email in one and notice.subject in one]
     assert f"/admin/incidents/incident/{incident.pk}/change/" in mail
     assert "for staff only" in mail
 
@@ -192,7 +269,7 @@ def test_what_was_done_meanwhile_is_not_asked_for_any_more(incident, at, people)
     update.submit(update.author)
     make_again(update, people)
     telling_staff.send_waiting()
-    kinds = dict(StaffNotice.objects.values_list("kind", "outcome"))
+    kinds = dict(StaffNotice.objects.exclude(kind=Kind.DECLARED).values_list("kind", "outcome"))
     assert kinds == {Kind.REMINDER: Outcome.OBSOLETE, Kind.APPROVAL: Outcome.OBSOLETE}
 
 
@@ -317,6 +394,78 @@ def test_nobody_is_asked_again_when_it_is_decided_or_the_plan_says_never(at, peo
     at(30)
     clock.tick()
     assert told(Kind.ESCALATED) == []
+
+
+def test_who_wrote_it_is_told_once_that_it_was_sent_back_and_why(at, people):
+    make.recipients(2)
+    make.plan(make.channel(), people=list(people.items()))
+    writer = make.incident_manager(first_name="Ciro")
+    StaffContact.objects.create(user=writer, locale="it", phone="+393331234567")
+    update = make.incident(writer).updates.get()
+    for reason in ("Say who is affected.", "Still not."):
+        update.submit(writer)
+        update.reject(people["communications_manager"], reason)
+    rows = list(StaffNotice.objects.filter(kind=Kind.RETURNED).order_by("pk"))
+    assert [(one.user.first_name, one.medium) for one in rows] == [("Ciro", "email"), ("Ciro", "sms")] * 2
+    assert rows[0].subject == "Rimandato indietro: Card payments fail"
+    assert "“Say who is affected.”" in rows[0].text
+    assert rows[0].url.endswith(reverse("admin:incidents_incidentupdate_compose", args=[update.pk]))
+    telling_staff.send_waiting()
+    # The first is overtaken by the second; no channel carries SMS.
+    outcomes = list(StaffNotice.objects.filter(kind=Kind.RETURNED).order_by("pk").values_list("outcome", flat=True))
+    assert outcomes == [Outcome.OBSOLETE, Outcome.OBSOLETE, Outcome.SENT, Outcome.WAITING]
+
+
+def test_when_customers_are_to_hear_soon_the_incident_manager_learns_that_it_was_sent_back(incident, at, people):
+    incident.roles.filter(role="incident_manager").update(user=make.incident_manager(first_name="Dora"))
+    update = incident.updates.get()
+    for minutes in (5, 12):
+        at(minutes)
+        update.submit(update.author)
+        update.reject(people["communications_manager"], "Say who is affected.")
+    assert told(Kind.RETURNED) == ["Marta", "Marta", "Dora"]
+
+
+def test_where_a_promised_time_has_passed_the_author_is_told_and_no_deputy_asked(at, people):
+    make.recipients(2)
+    plan = make.plan(make.channel(), people=list(people.items()), update_minutes=10)
+    deputy = make.communications_manager(first_name="Bruno")
+    PlanRole.objects.create(plan=plan, role="communications_manager", user=deputy, order=1)
+    ApprovalRule.objects.create(plan=plan, role="communications_manager", escalate_minutes=60)
+    update = make.incident(people["incident_manager"]).updates.get()
+    update.submit(update.author)
+    for minutes in (16, 17, 61, 62):
+        at(minutes)
+        clock.tick()
+    assert told(Kind.ESCALATED) == []
+    [notice] = StaffNotice.objects.filter(kind=Kind.STUCK)
+    assert (notice.user, notice.update) == (people["incident_manager"], update)
+    assert notice.text == "The time you promise has passed before anybody approved: set a new one and ask again."
+    assert notice.url.endswith(reverse("admin:incidents_incidentupdate_compose", args=[update.pk]) + "?edit=1")
+    update.edit(update.author, update.version, next_update_at=T0 + timedelta(hours=3))
+    update.submit(update.author)
+    at(62 + 61)
+    clock.tick()
+    assert told(Kind.ESCALATED) == ["Bruno"]
+
+
+def test_a_request_that_a_newer_one_replaced_is_not_sent_when_the_channel_comes_back(at, people):
+    make.recipients(2)
+    mail = make.channel()
+    make.plan(mail, people=list(people.items()))
+    Channel.objects.update(enabled=False)
+    update = make.incident(people["incident_manager"]).updates.get()
+    update.submit(update.author)
+    telling_staff.send_waiting()
+    update.edit(update.author, update.version, {"en": {"impact": "Other customers see an error, and are not charged."}})
+    update.submit(update.author)
+    at(45)  # it still waits
+    telling_staff.send_waiting()
+    Channel.objects.update(enabled=True)
+    at(46)
+    telling_staff.send_waiting()
+    rows = StaffNotice.objects.filter(kind=Kind.APPROVAL).order_by("pk")
+    assert [one.outcome for one in rows] == [Outcome.OBSOLETE, Outcome.SENT]
 
 
 def test_asked_again_after_an_edit_everybody_is_told_again(at, people):

@@ -1,15 +1,18 @@
 """The review page: exactly the frozen content, and a decision by somebody who wrote none of it."""
 
 import re
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
 from django.urls import reverse
+from django.utils import timezone
 from guardian.shortcuts import assign_perm
 
-from incidents import roles
-from incidents.models import Decision, IncidentUpdate, Rendition, Subscription
+from channels.models import Channel
+from incidents import roles, telling_staff
+from incidents.models import Decision, IncidentUpdate, Rendition, StaffNotice, Subscription
 from tests import make
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("world")]
@@ -110,6 +113,82 @@ def test_its_queries_do_not_grow_with_people(paolo, update, django_assert_max_nu
     make.recipients(300)
     with django_assert_max_num_queries(50):
         browser.get(url(update))
+
+
+def test_where_a_promised_time_has_passed_it_says_so_and_offers_no_approval(author, paolo, update, time_machine):
+    update = IncidentUpdate.objects.get(pk=update.pk)
+    time_machine.move_to(update.next_update_at + timedelta(minutes=1), tick=False)
+    html = make.client(paolo).get(url(update)).content.decode()
+    assert "Nobody can approve this until it is put right" in html
+    assert "is promised for" in html
+    assert "Choose a time ahead." in html
+    assert 'value="approve"' not in html
+    assert 'value="approve_publish"' not in html
+    assert 'value="reject"' in html
+    own = make.client(author).get(url(update)).content.decode()
+    assert "You wrote this" not in own
+    assert f"{url(update, 'compose')}?edit=1" in own
+    assert decide(paolo, update, "approve").status_code == 422
+    assert decide(paolo, update, "reject", comment="Set a new time.").status_code == 302
+
+
+def test_what_is_approved_but_cannot_be_sent_any_more_offers_no_sending(paolo, update, time_machine):
+    update.approve(paolo, typed_count=update.reach().total)
+    assert "Send now" in make.client(paolo).get(url(update)).content.decode()
+    time_machine.move_to(update.next_update_at + timedelta(minutes=1), tick=False)
+    html = make.client(paolo).get(url(update)).content.decode()
+    assert "This cannot be sent until it is put right" in html
+    assert "Send now" not in html
+
+
+# ── Who could not be told ───────────────────────────────────────────────────
+
+UNTOLD = "They could not be told yet:"
+
+
+def test_whoever_could_not_be_told_is_named_with_the_reason(author, paolo, update):
+    incident = reverse("admin:incidents_incident_change", args=[update.incident_id])
+    browser = make.client(author)
+    assert UNTOLD not in browser.get(url(update)).content.decode()
+    Channel.objects.filter(name="Our mail").update(enabled=False)
+    for page in (url(update), incident):
+        html = browser.get(page).content.decode()
+        assert UNTOLD in html
+        assert "Paolo Neri – No channel that is on carries this." in html
+    Channel.objects.update(enabled=True)
+    assert UNTOLD not in browser.get(url(update)).content.decode()
+    telling_staff.send_waiting()
+    Channel.objects.filter(name="Our mail").update(enabled=False)
+    assert UNTOLD not in browser.get(url(update)).content.decode()  # they were
+
+
+def test_a_provider_that_refused_the_request_is_quoted(author, update):
+    StaffNotice.objects.filter(kind="approval").update(outcome="failed", detail="550 No such user.")
+    assert "Paolo Neri – 550 No such user." in make.client(author).get(url(update)).content.decode()
+
+
+def test_a_request_that_no_worker_sends_is_said(author, update, time_machine):
+    time_machine.move_to(timezone.now() + timedelta(minutes=3), tick=False)
+    assert "does the worker run?" in make.client(author).get(url(update)).content.decode()
+
+
+def test_whoever_has_no_address_is_named(author, paolo, update):
+    User.objects.filter(pk=paolo.pk).update(email="")
+    update.edit(author, update.version, {"en": {"impact": "Other customers see an error, and are not charged."}})
+    update.submit(author)
+    html = make.client(author).get(url(update)).content.decode()
+    assert "Paolo Neri – No email, phone or Slack account is known." in html
+
+
+def test_asking_warns_where_nobody_could_be_told(author, update):
+    from tests.incidents.test_compose import typed
+
+    Channel.objects.filter(name="Our mail").update(paused_at=timezone.now())
+    update.edit(author, update.version, {"en": {"impact": "Other customers see an error, and are not charged."}})
+    there = make.client(author).post(url(update, "compose"), typed(update) | {"do": "submit"}, follow=True)
+    [said] = there.context["messages"]
+    assert (said.level_tag, str(said)) == ("warning", "Waiting for approval by Paolo Neri or Giulia Rossi.")
+    assert UNTOLD in there.content.decode()
 
 
 def test_the_author_reads_it_and_learns_who_can_approve(author, update):

@@ -113,6 +113,16 @@ def test_it_writes_asks_waits_and_publishes_what_was_approved(opened, people):
     assert (notice.user, notice.text) == (people["support_lead"], "Customers of Checkout will call.")
 
 
+def test_the_link_in_a_text_for_staff_works_before_and_after_customers_can_read(opened, people):
+    text = {**TEXT, "text": "See {{ status_url }}"}
+    run = walk(opened(text, *SPEAK, text))
+    approve(run.incident.updates.get(), people["communications_manager"])
+    walk(run)
+    before, after = StaffNotice.objects.filter(kind="runbook").order_by("pk").values_list("text", flat=True)
+    assert before.endswith(f"/admin/incidents/incident/{run.incident_id}/change/")
+    assert after.endswith(f"/incidents/{run.incident.uid}/")
+
+
 def test_it_never_publishes_without_the_approval(opened, people):
     run = walk(opened({"kind": "draft", "stage": "", "words": "template"}, {"kind": "publish"}))
     for _again in range(3):
