@@ -54,7 +54,7 @@ class PlanRoleFormSet(BaseInlineFormSet):
         seen = set()
         for form in self.forms:
             role, user = (form.cleaned_data.get(one) for one in ("role", "user")) if form.is_valid() else (None, None)
-            if not role or user is None or self._should_delete_form(form):
+            if not role or user is None or form.cleaned_data.get("DELETE"):
                 continue
             if (role, user.pk) in seen:
                 text = _("%(who)s is named twice as %(role)s: remove one of the two rows.")
