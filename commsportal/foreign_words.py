@@ -99,6 +99,7 @@ SIMPLE_HISTORY = [
 DJANGO = [
     _("Disabled"),
     _("Enabled"),
+    _("Logged out"),
     _("Select %s to change"),
     _("Select %s to view"),
     _("Password-based authentication"),
