@@ -19,7 +19,7 @@ from incidents.models.segment import in_words
 from incidents.publishing import Reach
 from incidents.runbooks import running
 
-from . import glance, maintenance, preview
+from . import glance, maintenance, preview, timeline
 from .compose import FOLDER, url
 
 if TYPE_CHECKING:
@@ -219,6 +219,9 @@ def _page(
     reach = update.reach() if in_review or approved else Reach(update)
     wrote = user.pk in update.writers()
     decisions = list(update.decisions.select_related("by"))
+    asked = timeline.asked(timeline.runs_of(update.incident))
+    for one in decisions:
+        one.by_runbook = asked.get(one.pk, "")  # type: ignore[attr-defined]
     update.steps = decisions  # type: ignore[attr-defined]
     may_approve = update.may("approve", user)
     counts = may_approve and not wrote and (not in_review or approving.counts(update, user))

@@ -117,6 +117,10 @@ def test_an_approval_that_a_runbook_asked_for_is_told_as_that(opened, people):  
     html = page(anna, run.incident).text
     assert "The runbook “First words” asked for approval, in the name of Anna" in html
     assert "Anna asked for approval" not in html
+    review = reverse("admin:incidents_incidentupdate_review", args=[run.incident.updates.get().pk])
+    html = make.client(people["communications_manager"]).get(review).text
+    assert html.count("The runbook “First words” asked for approval, in the name of Anna") == 2
+    assert "asked for approval on" not in html
     # What Anna asks for herself is hers, though the runbook still waits.
     update = run.incident.updates.get()
     update.reject(people["communications_manager"], "Say which cards.")
