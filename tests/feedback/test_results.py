@@ -193,5 +193,5 @@ def test_the_number_of_queries_does_not_grow(client, world, django_assert_max_nu
             UpdateVote.objects.create(update=update, recipient=one, clear=True, locale="en")
     with django_assert_max_num_queries(22):
         assert client.get(url()).status_code == 200
-    with django_assert_max_num_queries(38):
+    with django_assert_max_num_queries(39):
         assert client.get(f"/admin/feedback/report/{world.pk}/").status_code == 200

@@ -47,7 +47,7 @@ def test_customers_get_the_approved_words_once(dispatch, server):
     body = mails[0].get_body(("plain",)).get_content()
     assert (
         dispatch.content["parts"]["text"].split("[[")[0].splitlines()
-        == body.split("http://127.0.0.1:8000/unsub")[0].splitlines()
+        == body.split("http://127.0.0.1:8000/clear/")[0].splitlines()
     )
     assert f"<{body.split('Unsubscribe: ')[1].split()[0]}>" == mails[0]["List-Unsubscribe"]
     refs = set(Delivery.objects.values_list("provider_ref", flat=True))

@@ -228,7 +228,8 @@ def test_it_stands_neither_in_the_table_nor_in_a_dump_an_export_the_admin_or_its
     shown.append(b"".join(admin_client.post("/admin/channels/recipient/export/")).decode())
     assert "anna" in shown[-1]
     data = {"medium": "webhook", "address": anna.address, "name": "Anna", "locale": "it", "time_zone": "UTC"}
-    response = admin_client.post(change, {**data, "attributes": "{}", "signing": "{}"})
+    rows = {"subscriptions-TOTAL_FORMS": 0, "subscriptions-INITIAL_FORMS": 0}
+    response = admin_client.post(change, {**data, **rows, "attributes": "{}", "signing": "{}"})
     assert response.status_code == 302, response.context["errors"]
     shown += [str(one.change_message) for one in LogEntry.objects.all()]
     assert LogEntry.objects.exists()
