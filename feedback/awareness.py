@@ -103,8 +103,8 @@ def count(incident: Incident, receipts: int) -> None:
         incident=incident,
         defaults={
             "people": len(seconds),
-            "median": _rank(seconds, 0.5),
-            "p95": _rank(seconds, 0.95),
+            "median": rank(seconds, 0.5),
+            "p95": rank(seconds, 0.95),
             "buckets": Counter(step_of(one) for one in seconds),
             "receipts": receipts,
             "counted_at": now,
@@ -117,8 +117,8 @@ def step_of(seconds: float) -> int:
     return max(0, ceil(log(seconds) / log(STEP) - 1e-9)) if seconds > 1 else 0
 
 
-def _rank(values: list[float], share: float) -> float:
-    """The smallest of the sorted values that so many of them do not exceed; 0 of none."""
+def rank(values: list[float], share: float) -> float:
+    """The smallest of the sorted values that this share of them does not exceed (nearest rank); 0 of none."""
     return values[ceil(share * len(values)) - 1] if values else 0.0
 
 

@@ -9,7 +9,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from itertools import pairwise
-from math import ceil
 from statistics import median
 from typing import Any, NamedTuple
 
@@ -624,7 +623,7 @@ def _median(values: Iterable[float | None]) -> float | None:
 def p95(values: Iterable[float]) -> float | None:
     """The smallest of the values that at least 95 % of them do not exceed (nearest rank)."""
     known = sorted(values)
-    return known[ceil(0.95 * len(known)) - 1] if known else None
+    return awareness.rank(known, 0.95) if known else None
 
 
 def _accuracy(offs: Iterable[float | None]) -> Accuracy:

@@ -90,7 +90,7 @@ seconds = st.lists(st.floats(1, 10_000_000), min_size=1, max_size=60)
 def kept(values: list[float]) -> awareness.Aware:
     values = sorted(values)
     steps = [awareness.step_of(one) for one in values]
-    ranks = awareness._rank(values, 0.5), awareness._rank(values, 0.95)
+    ranks = awareness.rank(values, 0.5), awareness.rank(values, 0.95)
     return awareness.Aware(len(values), *ranks, {step: steps.count(step) for step in steps})
 
 
