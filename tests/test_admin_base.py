@@ -198,6 +198,7 @@ def test_a_person_is_staff_with_a_name_and_groups_from_the_first_page_on(admin_c
     form = admin_client.get(page).context["adminform"].form
     assert form["is_staff"].value() is True
     leads = Group.objects.get(name="Support leads")
+    everything = Group.objects.get(name="All components")
     data = {
         "username": "newcomer",
         "first_name": "Nina",
@@ -207,12 +208,12 @@ def test_a_person_is_staff_with_a_name_and_groups_from_the_first_page_on(admin_c
         "password2": "quite-Long-4711",
         "usable_password": "true",
         "is_staff": "on",
-        "groups": [leads.pk],
+        "groups": [leads.pk, everything.pk],
     }
     admin_client.post(page, data)
     nina = User.objects.get(username="newcomer")
     assert (nina.get_full_name(), nina.email, nina.is_staff) == ("Nina Nuova", "nina@example.com", True)
-    assert list(nina.groups.all()) == [leads]
+    assert set(nina.groups.all()) == {leads, everything}
 
 
 @pytest.mark.parametrize(("language", "said"), [("en", "Needs components too"), ("it", "Servono anche i componenti")])
